@@ -1,0 +1,1 @@
+"""AI inference that is provably private."""

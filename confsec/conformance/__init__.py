@@ -1,0 +1,1 @@
+"""Run published vectors and live suites against this or another implementation."""

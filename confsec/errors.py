@@ -1,0 +1,266 @@
+"""What can go wrong, as one tree.
+
+::
+
+    ConfsecError
+    ├── LocalProtocolError       we asked for a step that is not allowed now: a bug in the caller
+    ├── RemoteProtocolError      the peer's bytes break the specification
+    │   ├── DecodeError          a value that is no encoding of anything
+    │   │   ├── TruncatedError   the bytes end too early
+    │   │   └── LimitError       larger than we are willing to read
+    │   ├── DecryptionError      never says why
+    │   ├── UnknownKeyError      sealed to a key that is not (or no longer) here
+    │   ├── ReplayError          the same encapsulation a second time
+    │   └── PeerError            the peer answered with a problem of its own (RFC 9457)
+    ├── VerificationError        well-formed, not trusted
+    │   ├── EvidenceError
+    │   ├── PolicyError
+    │   ├── TokenError
+    │   ├── TransparencyError
+    │   └── ProofError
+    ├── UnsupportedError         an algorithm, version or feature that we do not have
+    ├── ConfigError              a setting or an argument that cannot be used
+    ├── MissingExtraError        a package that an optional part needs is not installed
+    ├── BackendError             a store, an engine or a device failed
+    │   ├── EngineError
+    │   └── BusyError            full or draining: try again later
+    └── TransportError           bytes could not travel
+        ├── ConnectError
+        ├── DisconnectedError    the peer went away in the middle
+        └── DeadlineError        the time we allow has passed
+
+The class builds the sentence from its fields: what is wrong, what we got, what we want, and where the
+standard says so. Fields hold identifiers and sizes, never contents, keys or secrets.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+
+class ConfsecError(Exception):
+    """The root of everything that confsec raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    """Stable, for logs, metrics and conformance: a lower-case word."""
+
+    status_hint: ClassVar[int] = 500
+    """The HTTP status that fits best when a server has to answer with this error."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        got: object = None,
+        want: object = None,
+        section: str = "",
+        hint: str = "",
+    ) -> None:
+        """Describe the error.
+
+        `what` names the thing that is wrong, `got` and `want` are identifiers or sizes, `section` says where the
+        rule stands ("RFC 9458, section 3.1"), and `hint` tells the reader what to do next.
+        """
+        super().__init__(what)
+        self.what = what
+        self.got = got
+        self.want = want
+        self.section = section
+        self.hint = hint
+
+    def __str__(self) -> str:
+        sentence = self.what
+        if self.got is not None:
+            sentence += f": got {self.got}"
+        if self.want is not None:
+            sentence += f"{',' if self.got is not None else ':'} want {self.want}"
+        if self.section:
+            sentence += f" ({self.section})"
+        if self.hint:
+            sentence += f". {self.hint}"
+        return sentence
+
+
+class LocalProtocolError(ConfsecError):
+    """A step that is not allowed now, or a value that may not be sent: a bug in the caller."""
+
+    code = "local_protocol"
+
+
+class RemoteProtocolError(ConfsecError):
+    """The peer's bytes break the specification."""
+
+    code = "remote_protocol"
+    status_hint = 400
+
+
+class DecodeError(RemoteProtocolError):
+    """These bytes are no encoding of the value that was expected."""
+
+    code = "decode"
+
+
+@final
+class TruncatedError(DecodeError):
+    """The bytes end before the value does."""
+
+    code = "truncated"
+
+
+@final
+class LimitError(DecodeError):
+    """The value is larger, longer or more numerous than we are willing to read."""
+
+    code = "limit"
+    status_hint = 413
+
+
+@final
+class DecryptionError(RemoteProtocolError):
+    """The ciphertext does not open. Never says why: the reason would be an oracle."""
+
+    code = "decryption"
+
+
+@final
+class UnknownKeyError(RemoteProtocolError):
+    """The message is sealed to a key that is not, or no longer, here: fetch the newest one and seal anew."""
+
+    code = "unknown_key"
+    status_hint = 422
+
+
+@final
+class ReplayError(RemoteProtocolError):
+    """The same encapsulation arrived a second time (RFC 9458, section 6.5)."""
+
+    code = "replay"
+    status_hint = 409
+
+
+class PeerError(RemoteProtocolError):
+    """The peer answered with a problem of its own (RFC 9457).
+
+    `status` is the HTTP status, `peer_code` the peer's stable `code` member or the empty string.
+    """
+
+    code = "peer"
+    status_hint = 502
+
+    def __init__(
+        self, what: str, *, status: int, peer_code: str = "", section: str = "RFC 9457", hint: str = ""
+    ) -> None:
+        super().__init__(what, got=f"status {status}" + (f" {peer_code}" if peer_code else ""), section=section, hint=hint)
+        self.status = status
+        self.peer_code = peer_code
+
+
+class VerificationError(ConfsecError):
+    """Well-formed, and not trusted."""
+
+    code = "verification"
+    status_hint = 403
+
+
+class EvidenceError(VerificationError):
+    """Evidence that does not show what it should show."""
+
+    code = "evidence"
+
+
+class PolicyError(VerificationError):
+    """Good evidence of something that the policy does not accept."""
+
+    code = "policy"
+
+
+class TokenError(VerificationError):
+    """A token that does not pay."""
+
+    code = "token"
+    status_hint = 401
+
+
+class TransparencyError(VerificationError):
+    """A statement that the log does not prove."""
+
+    code = "transparency"
+
+
+class ProofError(VerificationError):
+    """A Proof whose recorded checks do not replay to what it records."""
+
+    code = "proof"
+
+
+class UnsupportedError(ConfsecError):
+    """An algorithm, version or feature that we do not have."""
+
+    code = "unsupported"
+    status_hint = 501
+
+
+class ConfigError(ConfsecError):
+    """A setting, a file or an argument that cannot be used. The command line exits with 2."""
+
+    code = "config"
+
+
+class MissingExtraError(ConfigError):
+    """An optional part is needed and not installed. The hint is the line to type."""
+
+    code = "missing_extra"
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        super().__init__(
+            f"this needs the package {package}, which is not installed",
+            hint=f"Type: pip install 'confsec-protocol[{extra}]'",
+        )
+        self.package = package
+        self.extra = extra
+
+
+class BackendError(ConfsecError):
+    """A store, an engine or a device failed."""
+
+    code = "backend"
+    status_hint = 502
+
+
+class EngineError(BackendError):
+    """The inference engine did not answer as it should."""
+
+    code = "engine"
+
+
+class BusyError(BackendError):
+    """Full or draining. Nothing was done; try again later."""
+
+    code = "busy"
+    status_hint = 503
+
+
+class TransportError(ConfsecError):
+    """Bytes could not travel."""
+
+    code = "transport"
+    status_hint = 502
+
+
+class ConnectError(TransportError):
+    """No connection could be made, so the peer saw nothing."""
+
+    code = "connect"
+
+
+class DisconnectedError(TransportError):
+    """The peer went away in the middle of an exchange."""
+
+    code = "disconnected"
+
+
+class DeadlineError(TransportError):
+    """The time that we allow has passed."""
+
+    code = "deadline"
+    status_hint = 504

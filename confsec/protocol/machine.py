@@ -1,0 +1,103 @@
+"""What every machine has in common: a table of legal steps, and a state that fails for good.
+
+A machine lives for one exchange. Its module draws the legal steps as a table; `Machine._step` looks the step up before
+anything else happens, and leaves the machine `FAILED` when the step raises. The verbs, the data and the events belong
+to the subclasses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from typing import ClassVar, NoReturn
+
+from confsec.errors import LocalProtocolError
+
+RandBytes = Callable[[int], bytes]
+"""A source of randomness: `randbytes(n)` returns n fresh, unpredictable bytes."""
+
+
+class State(Enum):
+    """Where a machine stands. Each machine uses those that its table names."""
+
+    READY = "ready"
+    SENDING = "sending"
+    AWAITING_REQUEST = "awaiting request"
+    AWAITING_RESPONSE = "awaiting response"
+    RECEIVING = "receiving"
+    RESPONDING = "responding"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Step(Enum):
+    """What a caller may ask of a machine."""
+
+    ENCAPSULATE = "encapsulate"
+    BEGIN = "begin"
+    SEND = "send"
+    SEND_EOF = "send_eof"
+    RECEIVE = "receive_data"
+    RECEIVE_EOF = "receive_eof"
+
+
+StepTable = Mapping[tuple[State, Step], State]
+
+
+class Machine:
+    """One exchange, seen from one side. Not to be copied or pickled: a retry is a new machine with new keys."""
+
+    STEPS: ClassVar[StepTable] = {}
+
+    def __init__(self, state: State) -> None:
+        self.__state = state
+
+    @property
+    def state(self) -> State:
+        """Where the exchange stands."""
+        return self.__state
+
+    @contextmanager
+    def _step(self, step: Step) -> Iterator[None]:
+        """Take one step: refuse it if the table does not have it, move on if the body returns, fail for good if not."""
+        after = self._allow(step)
+        try:
+            yield
+        except BaseException:
+            self._fail()
+            raise
+        self.__state = after
+
+    def _allow(self, step: Step) -> State:
+        """Return the state after `step`, or raise. The quick half of `_step`, for hot paths."""
+        after = self.STEPS.get((self.__state, step))
+        if after is None:
+            raise LocalProtocolError(
+                f"{type(self).__name__} cannot {step.value} now",
+                got=f"state {self.__state.value!r}",
+                want=self._legal_steps(),
+            )
+        return after
+
+    def _move(self, state: State) -> None:
+        self.__state = state
+
+    def _fail(self) -> None:
+        self.__state = State.FAILED
+
+    def _legal_steps(self) -> str:
+        legal = [step.value for state, step in self.STEPS if state is self.__state]
+        return " or ".join(legal) if legal else "a new object: this exchange is over"
+
+    def __copy__(self) -> NoReturn:
+        raise LocalProtocolError(f"{type(self).__name__} cannot be copied: two copies would share keys and nonces")
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        self.__copy__()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        self.__copy__()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.__state.value}>"

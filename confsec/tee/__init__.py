@@ -1,0 +1,1 @@
+"""Trusted execution environments, one folder for each."""
