@@ -150,7 +150,9 @@ class PeerError(RemoteProtocolError):
     def __init__(
         self, what: str, *, status: int, peer_code: str = "", section: str = "RFC 9457", hint: str = ""
     ) -> None:
-        super().__init__(what, got=f"status {status}" + (f" {peer_code}" if peer_code else ""), section=section, hint=hint)
+        super().__init__(
+            what, got=f"status {status}" + (f" {peer_code}" if peer_code else ""), section=section, hint=hint
+        )
         self.status = status
         self.peer_code = peer_code
 

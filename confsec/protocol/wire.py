@@ -1,7 +1,7 @@
 """Reading and writing bytes: fixed integers, QUIC varints, length-prefixed vectors, strict hex and base64.
 
-`Reader` walks over bytes that are all there; what is missing raises `TruncatedError`. `int()` and the standard library's
-base64 accept more than our formats do; the functions here accept one spelling only.
+`Reader` walks over bytes that are all there; what is missing raises `TruncatedError`. `int()` and the standard
+library's base64 accept more than our formats do; the functions here accept one spelling only.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class Reader:
         size = 1 << (self.peek() >> 6)
         value = int.from_bytes(self.take(size), "big") & ((1 << (8 * size - 2)) - 1)
         if minimal and size != varint_size(value):
-            raise DecodeError(f"{self._what} has a varint that is not minimal", got=f"{size} bytes", section=_VARINT_SECTION)
+            raise DecodeError(
+                f"{self._what} has a varint that is not minimal", got=f"{size} bytes", section=_VARINT_SECTION
+            )
         return value
 
     def peek(self) -> int:
@@ -85,7 +87,9 @@ class Reader:
 
     def _bounded(self, length: int, limit: int | None) -> bytes:
         if limit is not None and length > limit:
-            raise LimitError(f"{self._what} has a field that is too long", got=f"{length} bytes", want=f"at most {limit}")
+            raise LimitError(
+                f"{self._what} has a field that is too long", got=f"{length} bytes", want=f"at most {limit}"
+            )
         return self.take(length)
 
 
@@ -109,7 +113,9 @@ def varint_size(value: int) -> int:
 def encode_varint(value: int) -> bytes:
     """Encode `value` as the shortest QUIC varint."""
     if not 0 <= value <= MAX_VARINT:
-        raise LocalProtocolError("a number does not fit a varint", got=value, want="0 to 2^62-1", section=_VARINT_SECTION)
+        raise LocalProtocolError(
+            "a number does not fit a varint", got=value, want="0 to 2^62-1", section=_VARINT_SECTION
+        )
     size = varint_size(value)
     return (value | ((size.bit_length() - 1) << (8 * size - 2))).to_bytes(size, "big")
 
@@ -154,7 +160,9 @@ def decode_base64url(text: str) -> bytes:
     try:
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except binascii.Error as exc:
-        raise DecodeError("text is not base64url", got=f"{len(text)} characters", section="RFC 4648, section 5") from exc
+        raise DecodeError(
+            "text is not base64url", got=f"{len(text)} characters", section="RFC 4648, section 5"
+        ) from exc
     if encode_base64url(data) != text:
         raise DecodeError("base64url is not canonical", got=f"{len(text)} characters", section="RFC 4648, section 3.5")
     return data

@@ -1,0 +1,1 @@
+"""Measurements: ours, the peers, the raw primitive, and the ratios, all from one run. `python -m benchmarks --help`."""
