@@ -24,6 +24,7 @@ class State(Enum):
     READY = "ready"
     SENDING = "sending"
     AWAITING_REQUEST = "awaiting request"
+    AWAITING_KEY = "awaiting key"
     AWAITING_RESPONSE = "awaiting response"
     RECEIVING = "receiving"
     RESPONDING = "responding"
@@ -35,6 +36,8 @@ class Step(Enum):
     """What a caller may ask of a machine."""
 
     ENCAPSULATE = "encapsulate"
+    SEAL = "seal"
+    OPEN_KEY = "open_key"
     BEGIN = "begin"
     SEND = "send"
     SEND_EOF = "send_eof"
