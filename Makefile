@@ -1,0 +1,64 @@
+# confsec. Needs Debian 12 with `apt-get install make python3-venv`, or any Linux with GNU make and Python >= 3.11.
+#
+#   make demo            start every role on this machine, send one private prompt through, show who saw what
+#   make demo PROMPT=…   the same with a prompt of yours; ARGS=… for other options of `confsec demo`
+#   make test            run every test that this machine can run, and say why the others are skipped
+#   make lint | docs | vectors | interop | bench | dist | clean
+#
+# All set-up happens in .venv, once; it is redone when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NOX    := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m nox --no-venv --error-on-missing-interpreters -s
+
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.PHONY: help demo test setup lint docs vectors interop bench dist clean
+
+help:
+	@sed -n '3,7s/^# \{0,1\}//p' Makefile
+
+demo: $(VENV)/.demo
+	@$(BIN)/confsec demo $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest -rs $(ARGS)
+
+setup: $(VENV)/.test
+
+lint: $(VENV)/.test
+	@$(NOX) lint types imports
+
+docs vectors interop bench: $(VENV)/.test
+	@$(NOX) $@ $(if $(ARGS),-- $(ARGS))
+
+dist: $(VENV)/.test
+	@rm -rf dist && $(BIN)/python -m build --outdir dist
+
+clean:
+	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist build
+
+# --- Set-up ------------------------------------------------------------------------------------------------------------
+
+export PROMPT
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/.made
+	@echo "==> Installing confsec with its engine and server into $(VENV) (once, about 50 MB)"
+	@$(PIP) install --editable '.[engine,server]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/.made
+	@echo "==> Installing confsec with all extras and the test tools into $(VENV) (once, about 150 MB)"
+	@$(PIP) install --editable '.[all,test]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "confsec needs Python 3.11 or newer. On Debian 12, type:  sudo apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "confsec needs Python's venv module. On Debian 12, type:  sudo apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "==> Making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	@touch $@
