@@ -1,0 +1,71 @@
+"""`import confsec` is quick because of what it leaves out; the names that it promises come when they are used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import confsec
+
+HEAVY = {
+    "anyio",
+    "asyncio",
+    "cbor2",
+    "click",
+    "cryptography",
+    "h11",
+    "httpcore2",
+    "httptools",
+    "httpx",
+    "httpx2",
+    "openai",
+    "rich",
+    "ssl",
+    "trio",
+    "uvicorn",
+    "uvloop",
+    "xllamacpp",
+}
+"""What costs time to import, opens sockets or belongs to an extra."""
+
+
+def modules_after(statement: str) -> set[str]:
+    """Return the top-level modules that a fresh interpreter has after `statement`."""
+    program = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
+    finished = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return {name.partition(".")[0] for name in json.loads(finished.stdout)}
+
+
+def test_import_confsec_imports_no_cli_http_server_or_engine_library() -> None:
+    assert modules_after("import confsec") & HEAVY == set()
+
+
+def test_import_confsec_imports_nothing_of_ours_but_the_errors() -> None:
+    program = "import sys, confsec; print(*sorted(name for name in sys.modules if name.startswith('confsec')))"
+    finished = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert finished.stdout.split() == ["confsec", "confsec.errors"]
+
+
+def test_pure_core_imports_no_event_loop_and_no_socket() -> None:
+    program = (
+        "import importlib, pkgutil, confsec.protocol as p;"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(p.__path__, 'confsec.protocol.')]"
+    )
+    assert modules_after(program) & {"anyio", "asyncio", "socket", "ssl", "trio", "httpcore2", "uvicorn"} == set()
+
+
+def test_every_public_name_is_there() -> None:
+    missing = [name for name in confsec.__all__ if not hasattr(confsec, name)]
+    assert missing == []
+
+
+def test_dir_shows_names_that_are_not_imported_yet() -> None:
+    assert set(confsec.__all__) <= set(dir(confsec))
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Cleint'"):
+        getattr(confsec, "Cleint")  # noqa: B009 - a checker would see the slip, which is the point
