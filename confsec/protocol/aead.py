@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from confsec.errors import DecryptionError, LocalProtocolError, UnsupportedError
 
-__all__ = ["MAX_SEQUENCE", "NONCE_SIZE", "TAG_SIZE", "Aead", "AeadSequence", "Buffer", "aead_from_id"]
+__all__ = ["MAX_SEQUENCE", "NONCE_SIZE", "TAG_SIZE", "Aead", "AeadSequence", "Buffer", "Uncopyable", "aead_from_id"]
 
 Buffer = bytes | bytearray | memoryview
 """What the cipher reads from without copying."""
@@ -51,12 +51,15 @@ class Aead(Enum):
         self.tag_size: Final = TAG_SIZE if key_size else 0
 
 
+_AEADS: Final = {aead.aead_id: aead for aead in Aead}
+
+
 def aead_from_id(aead_id: int) -> Aead:
     """Return the AEAD with this id of the IANA registry. Raises `UnsupportedError`."""
-    try:
-        return Aead(aead_id)
-    except ValueError as exc:
-        raise UnsupportedError("unknown AEAD", got=f"0x{aead_id:04x}", section="RFC 9180, section 7.3") from exc
+    aead = _AEADS.get(aead_id)
+    if aead is None:
+        raise UnsupportedError("unknown AEAD", got=f"0x{aead_id:04x}", section="RFC 9180, section 7.3")
+    return aead
 
 
 def _cipher(aead: Aead, key: bytes) -> AESGCM | ChaCha20Poly1305:
@@ -69,8 +72,23 @@ def _cipher(aead: Aead, key: bytes) -> AESGCM | ChaCha20Poly1305:
     return ChaCha20Poly1305(key) if aead is Aead.CHACHA20_POLY1305 else AESGCM(key)
 
 
+class Uncopyable:
+    """A mixin: what counts nonces cannot be copied or pickled."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> NoReturn:
+        raise LocalProtocolError(f"{type(self).__name__} cannot be copied: two copies would use the same nonces")
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        self.__copy__()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        self.__copy__()
+
+
 @final
-class AeadSequence:
+class AeadSequence(Uncopyable):
     """A key and its counter. The sequence number cannot be copied, rewound or pickled.
 
     A number is used up before the cipher runs, so neither an error nor a second thread can make a nonce appear twice.
@@ -158,15 +176,6 @@ class AeadSequence:
         if self._failed:
             return LocalProtocolError("a message did not open before, so this sequence is over")
         return LocalProtocolError("no sequence numbers are left", got=self._sequence, section="RFC 9180, section 5.2")
-
-    def __copy__(self) -> NoReturn:
-        raise LocalProtocolError("a sequence cannot be copied: two copies would use the same nonces")
-
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        self.__copy__()
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        self.__copy__()
 
 
 def _too_long(data: Buffer) -> LocalProtocolError:

@@ -80,12 +80,15 @@ class Kdf(Enum):
             )
 
 
+_KDFS: Final = {kdf.kdf_id: kdf for kdf in Kdf}
+
+
 def kdf_from_id(kdf_id: int) -> Kdf:
     """Return the KDF with this id of the IANA registry. Raises `UnsupportedError`."""
-    try:
-        return Kdf(kdf_id)
-    except ValueError as exc:
-        raise UnsupportedError("unknown KDF", got=f"0x{kdf_id:04x}", section="RFC 9180, section 7.2") from exc
+    kdf = _KDFS.get(kdf_id)
+    if kdf is None:
+        raise UnsupportedError("unknown KDF", got=f"0x{kdf_id:04x}", section="RFC 9180, section 7.2")
+    return kdf
 
 
 def encode_length_prefixed(data: bytes) -> bytes:
