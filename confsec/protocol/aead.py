@@ -92,8 +92,7 @@ class AeadSequence(Uncopyable):
     """A key and its counter. The sequence number cannot be copied, rewound or pickled.
 
     A number is used up before the cipher runs, so neither an error nor a second thread can make a nonce appear twice.
-    What does not open ends the sequence: after it, nothing in this direction can be trusted to be in order. The associated data
-    comes first in each call, as in the RFC.
+    What does not open ends the sequence: what follows it could not be trusted to be in order.
     """
 
     __slots__ = ("_base_nonce", "_cipher", "_failed", "_limit", "_sequence")
@@ -148,8 +147,8 @@ class AeadSequence(Uncopyable):
     def open_into(self, aad: Buffer, ciphertext: Buffer, buffer: bytearray | memoryview) -> None:
         """Open the next message into `buffer`, which is exactly 16 bytes shorter than `ciphertext`.
 
-        Raises `DecryptionError` as `open` does, and `LocalProtocolError` for a buffer of another size: in both cases the
-        sequence is over, and what is in `buffer` must not be used.
+        Raises `DecryptionError` as `open` does, and `LocalProtocolError` for a buffer of another size. In both cases
+        the sequence is over, and what is in `buffer` must not be used.
         """
         nonce = self._take_nonce()
         try:

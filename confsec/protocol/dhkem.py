@@ -90,7 +90,7 @@ class DhDecapsulator:
     """A DHKEM private key whose scalar may be in a device: the device does ECDH, the KDF runs here."""
 
     def __init__(self, kem: DhKem, key: DiffieHellman) -> None:
-        """Raises `DecodeError` when the public key of `key` is none of this KEM's group."""
+        """Take a key. Raises `DecodeError` when its public key is none of this KEM's group."""
         self.kem: Final = kem
         self.kem_id = kem.kem_id
         self.public_key = key.public_key

@@ -101,17 +101,17 @@ class Group(ABC):
 
 
 _PublicT = TypeVar("_PublicT")
-_PeerT = TypeVar("_PeerT", contravariant=True)
+_PeerT_contra = TypeVar("_PeerT_contra", contravariant=True)
 
 
 class _NativePublic(Protocol):
     def public_bytes_raw(self) -> bytes: ...
 
 
-class _NativePrivate(Protocol[_PeerT]):
+class _NativePrivate(Protocol[_PeerT_contra]):
     """What X25519PrivateKey and X448PrivateKey have in common."""
 
-    def exchange(self, peer_public_key: _PeerT, /) -> bytes: ...
+    def exchange(self, peer_public_key: _PeerT_contra, /) -> bytes: ...
     def public_key(self) -> _NativePublic: ...
     def private_bytes_raw(self) -> bytes: ...
 
@@ -263,7 +263,7 @@ class CheckedDevice:
     """
 
     def __init__(self, group: Group, device: DiffieHellman) -> None:
-        """Raises `DecodeError` when the device's public key is none of `group`."""
+        """Take a device. Raises `DecodeError` when its public key is none of `group`."""
         group.check_public_key(device.public_key)
         self._group = group
         self._device = device

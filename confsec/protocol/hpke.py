@@ -1,8 +1,8 @@
 """Hybrid Public Key Encryption (RFC 9180), with the one-stage KDFs and post-quantum KEMs of draft-ietf-hpke-pq-04.
 
 `setup_sender` and `setup_receiver` make the contexts of all four modes: a `Psk` gives the PSK modes, a sender's key the
-authenticated ones. The private key acts behind a `Decapsulator` and may be in a device. A context seals or opens in order,
-through one `AeadSequence`, and exports secrets. How contexts are framed, and whose keys are trusted, is left to the callers.
+authenticated ones. The private key acts behind a `Decapsulator` and may be in a device. A context seals or opens in
+order, through one `AeadSequence`, and exports secrets. Framing, and whose keys are trusted, are left to the callers.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ class HpkeSuite:
     kem: Kem
     kdf: Kdf
     aead: Aead
-    _schedule: KeySchedule = field(init=False, repr=False, eq=False)
+    schedule: KeySchedule = field(init=False, repr=False, eq=False)
+    """How keys are derived in this suite."""
 
-    @_schedule.default
+    @schedule.default
     def _make_schedule(self) -> KeySchedule:
         return key_schedule(self.kem.kem_id, self.kdf, self.aead)
 
@@ -46,7 +47,7 @@ class _Context(Uncopyable):
 
     def __init__(self, suite: HpkeSuite, secrets: Secrets) -> None:
         key, base_nonce, self._exporter_secret = secrets
-        self._schedule = suite._schedule
+        self._schedule = suite.schedule
         self._sequence = AeadSequence(suite.aead, key, base_nonce) if key else None
 
     @property
@@ -102,7 +103,8 @@ def setup_sender(
 ) -> SenderContext:
     """Encapsulate to `public_key` and return the sender's context (RFC 9180, section 5.1).
 
-    Raises `DecodeError` for a bad public key and `UnsupportedError` for a `sender_key` with a KEM that authenticates nobody.
+    Raises `DecodeError` for a bad public key, `BackendError` when the device of `sender_key` fails, and
+    `UnsupportedError` for a `sender_key` where the KEM authenticates nobody.
     """
     if sender_key is None:
         shared_secret, enc = suite.kem.encapsulate(public_key, randbytes)
@@ -111,7 +113,7 @@ def setup_sender(
     else:
         raise _no_authentication(suite.kem)
     mode = _mode(psk, authenticated=sender_key is not None)
-    return SenderContext(suite, suite._schedule.derive(mode, shared_secret, info, psk), enc)
+    return SenderContext(suite, suite.schedule.derive(mode, shared_secret, info, psk), enc)
 
 
 def setup_receiver(
@@ -126,8 +128,8 @@ def setup_receiver(
     """Decapsulate `enc` and return the receiver's context (RFC 9180, section 5.1).
 
     Raises `DecryptionError` for a bad `enc`, `DecodeError` for a bad `sender_public_key`, `BackendError` when a device
-    fails, and `UnsupportedError` when a sender's key is given and the KEM authenticates nobody. A wrong key, `info` or PSK
-    shows only when the first message does not open.
+    fails, and `UnsupportedError` for a `sender_public_key` where the KEM authenticates nobody. A wrong key, `info` or
+    PSK shows only when the first message does not open.
     """
     if decapsulator.kem_id != suite.kem.kem_id:
         raise LocalProtocolError("a key of another KEM", got=f"0x{decapsulator.kem_id:04x}", want=suite.kem.name)
@@ -140,7 +142,7 @@ def setup_receiver(
     else:
         raise _no_authentication(suite.kem)
     mode = _mode(psk, authenticated=sender_public_key is not None)
-    return ReceiverContext(suite, suite._schedule.derive(mode, shared_secret, info, psk))
+    return ReceiverContext(suite, suite.schedule.derive(mode, shared_secret, info, psk))
 
 
 def _mode(psk: Psk | None, *, authenticated: bool) -> int:

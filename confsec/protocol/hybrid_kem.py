@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final, final
 
-from confsec.errors import BackendError, DecodeError, DecryptionError, LocalProtocolError
+from confsec.errors import DecodeError, DecryptionError, LocalProtocolError
 from confsec.protocol.groups import CheckedDevice, Group, GroupKey
 from confsec.protocol.kdf import Kdf, labeled_derive
 from confsec.protocol.kem_base import Decapsulator, DiffieHellman, ErasedKey, Kem, KemPrivateKey
@@ -134,7 +134,6 @@ class HybridPrivateKey(HybridDecapsulator, KemPrivateKey):
         pq, traditional = kem.expand_seed(seed)
         super().__init__(kem, pq=pq, traditional=traditional)
         self._seed = bytearray(seed)
-        self._halves = pq
 
     def private_bytes(self) -> bytes:
         if not self._seed:

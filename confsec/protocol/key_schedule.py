@@ -1,7 +1,7 @@
 """The key schedules of HPKE: from a shared secret to key, base nonce and exporter secret.
 
-Two stages with HKDF (RFC 9180, section 5.1), one with SHAKE (draft-ietf-hpke-hpke, section 5.1). A schedule belongs to a
-suite, and what depends on the suite alone is computed once.
+Two stages with HKDF (RFC 9180, section 5.1), one with SHAKE (draft-ietf-hpke-hpke, section 5.1). A schedule belongs to
+a suite, and what depends on the suite alone is computed once.
 """
 
 from __future__ import annotations

@@ -1,21 +1,15 @@
 """ML-KEM-768 and ML-KEM-1024 as KEMs of HPKE (FIPS 203; draft-ietf-hpke-pq-04, section 3).
 
-A private key is the 64-byte seed d ‖ z. Encapsulation draws its randomness inside OpenSSL: the library takes none from its
-caller, so what `randbytes` returns does not reach it, and two runs with equal `randbytes` give different encapsulations.
+A private key is the 64-byte seed d ‖ z. Encapsulation draws its randomness inside OpenSSL: `cryptography` takes none
+from its caller. So `randbytes` does not reach it, and two runs with the same `randbytes` give different encapsulations.
+This is the one place in `protocol/` that is not replayable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, Generic, Protocol, TypeVar, final
-
-from cryptography.hazmat.primitives.asymmetric.mlkem import (
-    MLKEM768PrivateKey,
-    MLKEM768PublicKey,
-    MLKEM1024PrivateKey,
-    MLKEM1024PublicKey,
-)
+from typing import Final, Protocol, final
 
 from confsec.errors import DecodeError, DecryptionError
 from confsec.protocol.kdf import Kdf, labeled_derive
