@@ -8,6 +8,7 @@ its epoch by a beacon. Until a witnessed log makes beacons, the operator names t
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final, Self
 
 from attrs import frozen
@@ -67,7 +68,7 @@ class FleetRecord:
         if len(beacon) > _MAX_BEACON:
             raise DecodeError("a beacon is too long", got=f"{len(beacon)} bytes", want=f"at most {_MAX_BEACON}")
         nodes = tuple(_decode_node(item) for item in cbor.as_array(value["nodes"], what="nodes", limit=_MAX_NODES))
-        if any(left.node_id >= right.node_id for left, right in zip(nodes, nodes[1:], strict=False)):
+        if any(left.node_id >= right.node_id for left, right in pairwise(nodes)):
             raise DecodeError("the nodes of a fleet record are not strictly ascending by Node ID")
         return cls(beacon=beacon, nodes=nodes)
 

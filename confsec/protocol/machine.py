@@ -41,6 +41,7 @@ class Step(Enum):
     BEGIN = "begin"
     SEND = "send"
     SEND_EOF = "send_eof"
+    RECEIVE_HEAD = "receive_head"
     RECEIVE = "receive_data"
     RECEIVE_EOF = "receive_eof"
 
