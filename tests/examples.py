@@ -1,0 +1,112 @@
+"""Run the examples of one Markdown file, in order, in the current folder: `python tests/examples.py FILE.md`.
+
+All Python blocks of a file share one namespace, as in a session at the prompt. Each line of a console block that begins
+with `$ ` is given to bash; the lines under it are what it prints, where `…` stands for anything. A block says what else
+is to be done with it in an HTML comment on the line before:
+
+    <!-- not run: REASON -->    leave it alone
+    <!-- file: NAME -->         write it to the file NAME, for the blocks that follow
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+_FENCE = re.compile(r"^```(\w*)\s*$")
+_COMMENT = re.compile(r"^<!-- (not run|file): (.+) -->$")
+
+
+@frozen
+class Block:
+    """A fenced block of a Markdown file."""
+
+    language: str
+    line: int
+    """The number of its first line, from 1."""
+    text: str
+    not_run: str = ""
+    """Why it cannot run; empty if it can."""
+    file: str = ""
+    """The name of the file that it is; empty if none."""
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """Yield the fenced blocks of a Markdown text."""
+    lines = text.splitlines()
+    start = language = None
+    for number, line in enumerate(lines):
+        fence = _FENCE.match(line)
+        if start is None and fence:
+            start, language = number, fence[1]
+        elif start is not None and line.startswith("```"):
+            marks = _marks(lines[:start])
+            body = "".join(part + "\n" for part in lines[start + 1 : number])
+            yield Block(language or "", start + 2, body, marks.get("not run", ""), marks.get("file", ""))
+            start = None
+    if start is not None:
+        raise ValueError(f"the block that begins in line {start + 1} has no end")
+
+
+def _marks(before: list[str]) -> dict[str, str]:
+    """Return what the comments directly above a block say."""
+    marks = {}
+    for line in reversed(before):
+        comment = _COMMENT.match(line)
+        if not comment:
+            break
+        marks[comment[1]] = comment[2]
+    return marks
+
+
+def run(path: Path) -> None:
+    """Run all blocks of a file. Raises what they raise; `AssertionError` if a command prints something else."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(path.read_text()):
+        if block.file:
+            Path(block.file).write_text(block.text)
+        if block.not_run:
+            continue
+        if block.language == "python":
+            # Padded with empty lines, so that a traceback names the line of the Markdown file.
+            program = "\n" * (block.line - 1) + block.text
+            exec(compile(program, str(path), "exec"), namespace)
+        elif block.language == "console":
+            _run_console(block, path)
+        elif block.language == "toml":
+            tomllib.loads(block.text)
+        elif block.language == "json":
+            json.loads(block.text)
+
+
+def _run_console(block: Block, path: Path) -> None:
+    command, expected = "", ""
+    for line in [*block.text.splitlines(), "$ "]:
+        if not line.startswith("$ "):
+            expected += line + "\n"
+            continue
+        if command:
+            _run_command(command, expected, f"{path}, block in line {block.line}")
+        command, expected = line[2:], ""
+
+
+def _run_command(command: str, expected: str, where: str) -> None:
+    finished = subprocess.run(
+        ["bash", "-c", command], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    printed = finished.stdout + finished.stderr
+    assert finished.returncode == 0, f"{where}: {command!r} exits with {finished.returncode} and prints:\n{printed}"
+    if expected:
+        pattern = re.escape(expected.strip()).replace("…", ".*")
+        assert re.fullmatch(pattern, printed.strip(), re.DOTALL), f"{where}: {command!r} prints:\n{printed}"
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]))
