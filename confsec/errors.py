@@ -11,6 +11,7 @@
     │   ├── DecryptionError      never says why
     │   ├── UnknownKeyError      sealed to a key that is not (or no longer) here
     │   ├── ReplayError          the same encapsulation a second time
+    │   ├── NotAllowedError      a method and path that nobody serves here
     │   └── PeerError            the peer answered with a problem of its own (RFC 9457)
     ├── VerificationError        well-formed, not trusted
     │   ├── EvidenceError
@@ -136,6 +137,14 @@ class ReplayError(RemoteProtocolError):
 
     code = "replay"
     status_hint = 409
+
+
+@final
+class NotAllowedError(RemoteProtocolError):
+    """A method and path that are on no allow-list. `got` shows them only if they are short and printable."""
+
+    code = "not_allowed"
+    status_hint = 404
 
 
 class PeerError(RemoteProtocolError):
