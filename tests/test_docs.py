@@ -37,7 +37,7 @@ def anchors(page: Path) -> set[str]:
 def run_examples(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the examples of `page` in `folder`, with the commands of this Python's environment first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [sys.executable, RUNNER, page]
+    command = [sys.executable, str(RUNNER), str(page)]
     env = {**os.environ, "PATH": path}
     return subprocess.run(command, check=False, cwd=folder, env=env, capture_output=True, text=True)
 

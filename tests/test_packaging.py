@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 import zipfile
@@ -75,3 +77,19 @@ def test_wheel_carries_the_licence_and_the_command(wheel: zipfile.ZipFile) -> No
 def test_wheel_asks_for_the_python_that_we_test(wheel: zipfile.ZipFile) -> None:
     metadata = wheel.read(f"confsec_protocol-{PROJECT['version']}.dist-info/METADATA").decode()
     assert "Requires-Python: >=3.11" in metadata
+
+
+def test_make_says_what_to_install_when_python_is_missing(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    finished = subprocess.run(
+        ["make", "test", "PYTHON=no-such-python"], check=False, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert finished.returncode != 0
+    assert "apt-get install" in finished.stderr
+    assert "python3-venv" in finished.stderr
+
+
+def test_first_line_of_the_readme_says_what_debian_has_to_give() -> None:
+    first = (ROOT / "README.md").read_text().splitlines()[0]
+    assert "`apt-get install make python3-venv`" in first
