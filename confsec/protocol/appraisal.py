@@ -14,12 +14,12 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final, NoReturn, final
 
-from confsec.errors import DecodeError, EvidenceError, LocalProtocolError, PolicyError
+from confsec.errors import DecodeError, EvidenceError, LocalProtocolError, PolicyError, UnsupportedError
 from confsec.protocol.cmw import KEY_CONFIG_LABEL, Evidence
 from confsec.protocol.fleet import FleetNode
-from confsec.protocol.ohttp import MEDIA_TYPE_OHTTP_KEYS, KeyConfig, decode_key_configs
+from confsec.protocol.key_config import MEDIA_TYPE_OHTTP_KEYS, KeyConfig, decode_key_configs
+from confsec.protocol.node_keys import check_node_key_config, node_id
 from confsec.protocol.policy import ATTESTATION_CHECK, Policy
-from confsec.protocol.sealed import check_node_key_config, node_id
 
 __all__ = ["Appraised", "TrustedKeyConfig", "appraise_node", "node_key_config"]
 
@@ -111,7 +111,7 @@ def node_key_config(evidence: Evidence) -> KeyConfig:
     try:
         (key_config,) = decode_key_configs(item)
         check_node_key_config(key_config)
-    except (DecodeError, ValueError) as exc:
+    except (DecodeError, UnsupportedError, ValueError) as exc:
         raise EvidenceError("the evidence holds no key configuration of a node", section="RFC 9458, section 3") from exc
     return key_config
 

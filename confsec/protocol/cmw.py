@@ -64,7 +64,9 @@ class Evidence:
     @classmethod
     def of(cls, items: Mapping[str, CmwRecord]) -> Self:
         """Make the evidence that consists of `items`."""
-        return cls(encoded=cbor.encode({label: [item.media_type, item.value] for label, item in items.items()}), items=items)
+        return cls(
+            encoded=cbor.encode({label: [item.media_type, item.value] for label, item in items.items()}), items=items
+        )
 
     @property
     def digest(self) -> bytes:
@@ -87,5 +89,7 @@ class Evidence:
 def _decode_record(value: cbor.CborValue) -> CmwRecord:
     parts = cbor.as_array(value, what="a CMW record", limit=2)
     if len(parts) != 2:
-        raise DecodeError("a CMW record is not a pair", got=f"{len(parts)} items", want="type and value", section=_SECTION)
+        raise DecodeError(
+            "a CMW record is not a pair", got=f"{len(parts)} items", want="type and value", section=_SECTION
+        )
     return CmwRecord(cbor.as_text(parts[0], what="a CMW type"), cbor.as_bytes(parts[1], what="a CMW value"))

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from confsec.errors import ConfigError, DecodeError
-from confsec.protocol.ohttp import KeyConfig, decode_key_configs, encode_key_configs
+from confsec.protocol.key_config import KeyConfig, decode_key_configs, encode_key_configs
 from confsec.protocol.wire import decode_base64, encode_base64
 
 __all__ = ["DIRECTORY_PATH", "MAX_DIRECTORY", "ServiceDirectory"]

@@ -28,6 +28,9 @@ class State(Enum):
     AWAITING_RESPONSE = "awaiting response"
     RECEIVING = "receiving"
     RESPONDING = "responding"
+    OPEN = "open both ways"
+    HALF_CLOSED_LOCAL = "ended on our side"
+    HALF_CLOSED_REMOTE = "ended on the peer's side"
     DONE = "done"
     FAILED = "failed"
 

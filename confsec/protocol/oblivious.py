@@ -13,12 +13,12 @@ from confsec.errors import BusyError, ConfsecError, PeerError, RemoteProtocolErr
 from confsec.protocol.bhttp import Request
 from confsec.protocol.bhttp_decoder import STREAM_LIMITS, BhttpDecoder, BhttpEvent
 from confsec.protocol.chunked_ohttp import ChunkedOhttpClient, ChunkReceived
+from confsec.protocol.key_config import KeyConfig, SymmetricSuite
 from confsec.protocol.machine import Machine, RandBytes, State, Step
 from confsec.protocol.ohttp import (
     MEDIA_TYPE_CHUNKED_REQUEST,
     MEDIA_TYPE_CHUNKED_RESPONSE,
     PROBLEM_OHTTP_KEY,
-    KeyConfig,
 )
 from confsec.protocol.problem import MAX_PROBLEM, PROBLEM_TYPE
 
@@ -42,9 +42,9 @@ class ObliviousExchange(Machine):
         (State.RECEIVING, Step.RECEIVE_EOF): State.DONE,
     }
 
-    def __init__(self, key_config: KeyConfig, *, randbytes: RandBytes) -> None:
+    def __init__(self, key_config: KeyConfig, suite: SymmetricSuite, *, randbytes: RandBytes) -> None:
         super().__init__(State.READY)
-        self._ohttp = ChunkedOhttpClient(key_config, randbytes=randbytes)
+        self._ohttp = ChunkedOhttpClient(key_config, suite=suite, randbytes=randbytes)
         self._bhttp = BhttpDecoder("response", limits=STREAM_LIMITS)
         self._refusal: _Refusal | None = None
 

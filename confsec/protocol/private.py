@@ -26,9 +26,9 @@ from confsec.protocol.bhttp_decoder import (
 )
 from confsec.protocol.bhttp_fields import Fields
 from confsec.protocol.directory import ServiceDirectory
+from confsec.protocol.key_config import choose_key_config
 from confsec.protocol.machine import Machine, RandBytes, State, Step
 from confsec.protocol.oblivious import ObliviousExchange
-from confsec.protocol.ohttp import choose_key_config
 from confsec.protocol.problem import MAX_PROBLEM, Problem
 from confsec.protocol.sealed import (
     MEDIA_TYPE_SEALED_REQUEST,
@@ -121,7 +121,7 @@ class PrivateExchange(Machine):
         super().__init__(State.READY)
         self._directory = directory
         self._sealed = SealedClient([candidate.key_config for candidate in candidates], randbytes=randbytes)
-        self._oblivious = ObliviousExchange(choose_key_config(directory.gateway_key_configs), randbytes=randbytes)
+        self._oblivious = ObliviousExchange(*choose_key_config(directory.gateway_key_configs), randbytes=randbytes)
         self._pay = pay
         self._answer: _SealedAnswer | _ProblemAnswer | None = None
 

@@ -6,7 +6,8 @@ A Proof is one CBOR array in the deterministic encoding (docs/spec/proof.md)::
 
 The contents are what the checks looked at: the policy, the fleet record, and the evidence of every candidate. Checks
 and assumptions are functions of the contents, in the registry `CHECKS`; replaying means computing them again and
-comparing byte for byte. The digest is SHA-256 of every byte of the file before it. A Proof holds nothing of the request.
+comparing byte for byte. The digest is SHA-256 of every byte of the file before it. A Proof holds nothing of what was
+asked or answered.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from attrs import evolve, field, frozen
 from confsec.errors import ConfsecError, DecodeError, LimitError, ProofError, UnsupportedError
 from confsec.protocol import cbor
 from confsec.protocol.appraisal import TrustedKeyConfig, node_key_config
-from confsec.protocol.cmw import MAX_EVIDENCE, Evidence
-from confsec.protocol.fleet import MAX_FLEET_RECORD, FleetRecord, local_epoch
+from confsec.protocol.cmw import Evidence
+from confsec.protocol.fleet import FleetRecord, local_epoch
 from confsec.protocol.kem import kem_from_id
+from confsec.protocol.node_keys import node_id
 from confsec.protocol.policy import ATTESTATION_CHECK, Check, Policy, Status, appraise_checks
-from confsec.protocol.sealed import MAX_RECIPIENTS, node_id
+from confsec.protocol.sealed_header import MAX_RECIPIENTS
 
 __all__ = ["CHECKS", "CheckDefinition", "Proof", "ProofContents", "make_proof", "replay_proof", "verify_proof"]
 
@@ -49,7 +51,10 @@ class ProofContents:
     fleet_record: bytes = field(repr=False)
     """The fleet record as everyone got it."""
 
-    evidence: tuple[bytes, ...] = field(repr=False)
+    fleet: FleetRecord = field(repr=False)
+    """The same, decoded: there is one spelling of each record."""
+
+    evidence: tuple[Evidence, ...] = field(repr=False)
     """The evidence of every candidate, in the order of the Node IDs."""
 
     @classmethod
@@ -58,15 +63,19 @@ class ProofContents:
         members = cbor.as_map(value, what="the contents of a Proof", keys=("policy", "fleet", "evidence"))
         fleet_record = cbor.as_bytes(members["fleet"], what="the fleet record of a Proof")
         items = cbor.as_array(members["evidence"], what="the evidence of a Proof", limit=MAX_RECIPIENTS)
-        evidence = tuple(cbor.as_bytes(item, what="evidence") for item in items)
-        if len(fleet_record) > MAX_FLEET_RECORD or any(len(item) > MAX_EVIDENCE for item in evidence):
-            raise DecodeError("a Proof holds a fleet record or evidence that is too long")
-        return cls(policy=Policy.from_item(members["policy"]), fleet_record=fleet_record, evidence=evidence)
+        evidence = tuple(Evidence.decode(cbor.as_bytes(item, what="evidence")) for item in items)
+        policy = Policy.from_item(members["policy"])
+        return cls(policy, fleet_record, FleetRecord.decode(fleet_record), evidence)
 
     def to_item(self) -> dict[str, cbor.CborValue]:
         """Return the contents as they stand in the file."""
-        evidence: list[cbor.CborValue] = list(self.evidence)
+        evidence: list[cbor.CborValue] = [item.encoded for item in self.evidence]
         return {"policy": self.policy.to_item(), "fleet": self.fleet_record, "evidence": evidence}
+
+    @property
+    def candidates(self) -> tuple[bytes, ...]:
+        """The Node IDs that belong to the keys in the evidence. Raises `EvidenceError` for evidence without a key."""
+        return tuple(node_id(node_key_config(item)) for item in self.evidence)
 
 
 @frozen
@@ -93,13 +102,13 @@ class Proof:
     @property
     def candidates(self) -> tuple[bytes, ...]:
         """The Node IDs of all nodes that could have read the prompt."""
-        return tuple(node_id(node_key_config(Evidence.decode(item))) for item in self.contents.evidence)
+        return self.contents.candidates
 
     def to_json(self) -> dict[str, object]:
         """Return the Proof as JSON values: what `confsec verify --json` prints beside the verdict."""
         return {
             "policy": self.contents.policy.to_item(),
-            "epoch": local_epoch(FleetRecord.decode(self.contents.fleet_record).beacon),
+            "epoch": local_epoch(self.contents.fleet.beacon),
             "candidates": [candidate.hex() for candidate in self.candidates],
             "checks": [
                 {"id": check.id, "section": check.section, "status": check.status.value, "why": check.why}
@@ -135,14 +144,17 @@ class CheckDefinition:
         return Check(self.id, self.section, status, why)
 
 
-def make_proof(policy: Policy, fleet_record: bytes, candidates: Sequence[TrustedKeyConfig]) -> Proof:
-    """Make the Proof of a request that is about to be sealed to `candidates`.
+def make_proof(
+    policy: Policy, fleet_record: bytes, fleet: FleetRecord, candidates: Sequence[TrustedKeyConfig]
+) -> Proof:
+    """Make the Proof of a request that is about to be sealed to `candidates` of the fleet.
 
-    Raises `PolicyError` when a check fails, or is skipped without a waiver: then nothing may be sealed.
+    `fleet` is `fleet_record`, decoded. Raises `PolicyError` when a check fails, or is skipped without a waiver: then
+    nothing may be sealed.
     """
     ordered = sorted(candidates, key=lambda candidate: candidate.node_id)
-    evidence = tuple(candidate.evidence.encoded for candidate in ordered)
-    proof = _compute(ProofContents(policy=policy, fleet_record=fleet_record, evidence=evidence))
+    evidence = tuple(candidate.evidence for candidate in ordered)
+    proof = _compute(ProofContents(policy, fleet_record, fleet, evidence))
     appraise_checks(proof.checks, policy)
     return proof
 
@@ -204,49 +216,46 @@ def _policy(contents: ProofContents) -> Finding:
 
 
 def _fleet_record(contents: ProofContents) -> Finding:
-    record = FleetRecord.decode(contents.fleet_record)
     digest = sha256(contents.fleet_record).hexdigest()
-    return Status.PASS, f"the fleet record {digest[:16]} names {len(record.nodes)} nodes"
+    return Status.PASS, f"the fleet record {digest[:16]} names {len(contents.fleet.nodes)} nodes"
 
 
 def _fleet_size(contents: ProofContents) -> Finding:
-    found, minimum = len(FleetRecord.decode(contents.fleet_record).nodes), contents.policy.minimum_nodes
+    found, minimum = len(contents.fleet.nodes), contents.policy.minimum_nodes
     status = Status.PASS if found >= minimum else Status.FAIL
     return status, f"{found} nodes serve in this epoch, the policy asks for {minimum}"
 
 
 def _epoch(contents: ProofContents) -> Finding:
-    start = local_epoch(FleetRecord.decode(contents.fleet_record).beacon)
+    start = local_epoch(contents.fleet.beacon)
     return Status.SKIP, f"the operator's own clock says that the epoch began at {start}; no witness dates it"
 
 
 def _distinct(contents: ProofContents) -> Finding:
-    ids = [node_id(node_key_config(Evidence.decode(item))) for item in contents.evidence]
+    ids = list(contents.candidates)
     if not ids or ids != sorted(set(ids)):
         return Status.FAIL, "the candidates are not between 1 and 16 different nodes in order"
     return Status.PASS, f"{len(ids)} nodes can open the request: {', '.join(each.hex()[:16] for each in ids)}"
 
 
 def _evidence_digests(contents: ProofContents) -> Finding:
-    named = {node.evidence_digest for node in FleetRecord.decode(contents.fleet_record).nodes}
-    digests = [sha256(item).digest() for item in contents.evidence]
-    strangers = [digest.hex()[:16] for digest in digests if digest not in named]
+    named = {node.evidence_digest for node in contents.fleet.nodes}
+    strangers = [item.digest.hex()[:16] for item in contents.evidence if item.digest not in named]
     if strangers:
         return Status.FAIL, f"the fleet record does not name the evidence {', '.join(strangers)}"
     return Status.PASS, "the fleet record names the evidence of every candidate"
 
 
 def _evidence_keys(contents: ProofContents) -> Finding:
-    nodes = {node.evidence_digest: node.node_id for node in FleetRecord.decode(contents.fleet_record).nodes}
-    for item in contents.evidence:
-        found = node_id(node_key_config(Evidence.decode(item)))
-        if nodes.get(sha256(item).digest()) != found:
+    nodes = {node.evidence_digest: node.node_id for node in contents.fleet.nodes}
+    for item, found in zip(contents.evidence, contents.candidates, strict=True):
+        if nodes.get(item.digest) != found:
             return Status.FAIL, f"the fleet record gives the evidence of {found.hex()[:16]} to another node"
     return Status.PASS, "each evidence holds the key configuration whose hash is the Node ID in the fleet record"
 
 
 def _key_kinds(contents: ProofContents) -> Finding:
-    kems = {kem_from_id(node_key_config(Evidence.decode(item)).kem_id).name for item in contents.evidence}
+    kems = {kem_from_id(node_key_config(item).kem_id).name for item in contents.evidence}
     return Status.PASS, f"the request secret is wrapped with {', '.join(sorted(kems))}: classical and post-quantum"
 
 

@@ -27,14 +27,14 @@ from confsec.protocol.cmw import MAX_EVIDENCE
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.draw import draw
 from confsec.protocol.fleet import MAX_FLEET_RECORD, FleetNode, FleetRecord
+from confsec.protocol.key_config import choose_key_config
 from confsec.protocol.machine import RandBytes
 from confsec.protocol.oblivious import ObliviousExchange
-from confsec.protocol.ohttp import choose_key_config
 from confsec.protocol.policy import Policy
 from confsec.protocol.private import PrivateEvent, PrivateExchange, TokenPayment
 from confsec.protocol.problem import Problem
 from confsec.protocol.proof import Proof, make_proof
-from confsec.protocol.sealed import MAX_RECIPIENTS
+from confsec.protocol.sealed_header import MAX_RECIPIENTS
 
 __all__ = [
     "DEFAULT_CANDIDATES",
@@ -117,6 +117,7 @@ class _Fleet:
     """A fleet record on its way to be trusted."""
 
     encoded: bytes
+    record: FleetRecord
     awaited: dict[int, FleetNode] = field(factory=dict)
     """The nodes whose evidence is under way, by exchange."""
 
@@ -129,6 +130,7 @@ class _TrustedFleet:
     """The fleet record in use."""
 
     encoded: bytes
+    record: FleetRecord
     nodes: tuple[TrustedKeyConfig, ...]
     fetched_at: datetime
 
@@ -185,7 +187,7 @@ class ClientSession:
         # 1. Candidates, drawn anew for each request among all nodes that are trusted.
         candidates = draw(self._fleet.nodes, self._candidates, self._randbytes)
         # 2. The Proof: every check that can be made passes, or the policy waives it, or nothing is sealed.
-        proof = make_proof(self._policy, self._fleet.encoded, candidates)
+        proof = make_proof(self._policy, self._fleet.encoded, self._fleet.record, candidates)
         # 3. Sealed to the candidates, paid for, and encapsulated.
         exchange = PrivateExchange(self._directory, candidates, randbytes=self._randbytes, pay=self._pay)
         data = exchange.encapsulate(request)
@@ -225,7 +227,7 @@ class ClientSession:
             raise PolicyError(
                 "the fleet is too small", got=f"{len(record.nodes)} nodes", want=self._policy.minimum_nodes
             )
-        self._coming = _Fleet(content)
+        self._coming = _Fleet(content, record)
         return [self._begin_evidence(node) for node in self._whole_shards(record)]
 
     def _begin_evidence(self, node: FleetNode) -> Send:
@@ -250,7 +252,7 @@ class ClientSession:
             if coming.refused:
                 raise coming.refused[0].error
             raise PolicyError("the fleet has no node", want=self._policy.minimum_nodes)
-        self._fleet = _TrustedFleet(coming.encoded, tuple(coming.trusted), now)
+        self._fleet = _TrustedFleet(coming.encoded, coming.record, tuple(coming.trusted), now)
         return FleetTrusted(self._fleet.nodes, tuple(coming.refused))
 
     def _whole_shards(self, record: FleetRecord) -> list[FleetNode]:
@@ -264,7 +266,8 @@ class ClientSession:
         return chosen
 
     def _begin_fetch(self, path: str, limit: int) -> Send:
-        exchange = ObliviousExchange(choose_key_config(self._directory.gateway_key_configs), randbytes=self._randbytes)
+        key_config, suite = choose_key_config(self._directory.gateway_key_configs)
+        exchange = ObliviousExchange(key_config, suite, randbytes=self._randbytes)
         data = exchange.encapsulate(
             Request("GET", self._directory.router_scheme, self._directory.router_authority, path)
         )

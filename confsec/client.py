@@ -1,0 +1,414 @@
+"""The client: drives `ClientSession` over a transport, on asyncio and on trio. Its sync face is in `sync_client.py`.
+
+A `Client` is itself a transport: hand it an HTTP request for an engine, and the answer streams back with the Proof of
+what was checked before the prompt was sealed. Nothing leaves it in the clear, and there is no mode in which it would.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, final
+from urllib.parse import urlsplit
+
+import anyio
+from attrs import field, frozen
+
+from confsec.backends import system
+from confsec.backends.api import Clock, Headers, HttpRequest, HttpResponse, Transport, header
+from confsec.errors import (
+    ConfigError,
+    DecodeError,
+    LimitError,
+    LocalProtocolError,
+    PeerError,
+    UnknownKeyError,
+)
+from confsec.protocol.bhttp import Request
+from confsec.protocol.directory import MAX_DIRECTORY, ServiceDirectory
+from confsec.protocol.machine import RandBytes
+from confsec.protocol.oblivious import OUTER_HEADERS
+from confsec.protocol.policy import PRODUCTION, Policy
+from confsec.protocol.private import INNER_AUTHORITY, PrivateContentReceived, PrivateResponseStarted
+from confsec.protocol.proof import Proof
+from confsec.protocol.session import (
+    DEFAULT_CANDIDATES,
+    ClientSession,
+    PrivateProgress,
+    RequestSealed,
+    Send,
+    SessionEvent,
+)
+
+__all__ = ["EXTENSION", "MAX_ANSWER", "MAX_REQUEST", "Answer", "Client", "PrivateInfo", "Service", "private_info"]
+
+Service = str | Path | ServiceDirectory
+"""Where a service is described: the path of a directory file, its URL, or the directory itself."""
+
+MAX_REQUEST: Final = 8 << 20
+"""A request body has at most 8 MiB: it is sealed as a whole."""
+
+MAX_ANSWER: Final = 64 << 20
+"""An answer that `request` gathers has at most 64 MiB; `stream` has no limit."""
+
+EXTENSION: Final = "confsec"
+"""The key under which a response's extensions hold its `PrivateInfo`."""
+
+
+@frozen
+class PrivateInfo:
+    """What the client knows of an answer beyond HTTP."""
+
+    proof: Proof
+    """What was checked before the prompt was sealed. Holds nothing of the request and can be shared."""
+
+    node_id: bytes
+    """Which of the candidates answered. Not part of the Proof."""
+
+
+@frozen
+class Answer:
+    """A whole answer, gathered by `request`."""
+
+    status: int
+    """The engine's status."""
+
+    headers: Headers
+    """The engine's header fields."""
+
+    content: bytes = field(repr=False)
+    """The engine's answer."""
+
+    info: PrivateInfo
+    """The Proof, and who answered."""
+
+    @property
+    def proof(self) -> Proof:
+        """What was checked before the prompt was sealed."""
+        return self.info.proof
+
+    def json(self) -> object:
+        """Return the content as JSON values. Raises `DecodeError`."""
+        try:
+            value: object = json_module.loads(self.content)
+        except (ValueError, RecursionError) as exc:
+            raise DecodeError("the engine's answer is not JSON", got=f"{len(self.content)} bytes") from exc
+        return value
+
+
+@final
+class Client:
+    """A client of one service. It belongs to the event loop in which it is first used."""
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        policy: Policy = PRODUCTION,
+        candidates: int = DEFAULT_CANDIDATES,
+        transport: Transport | None = None,
+        source_address: str | None = None,
+        randbytes: RandBytes = system.randbytes,
+        clock: Clock = system.now,
+    ) -> None:
+        """Prepare a client; the first request reads the directory.
+
+        `service` is the path or the URL of a directory file, or a `ServiceDirectory`. `policy` says what must be
+        checked before a prompt is sealed. `candidates` is how many nodes can read a request, 1 to 16. `source_address`
+        is the local address to connect from.
+        """
+        self._service = service
+        self._policy = policy
+        self._candidates = candidates
+        self._transport = transport
+        self._source_address = source_address
+        self._randbytes = randbytes
+        self._clock = clock
+        self._refreshing = anyio.Lock()
+        self._loaded: _Loaded | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. Idempotent."""
+        if self._transport is not None:
+            await self._transport.aclose()
+
+    def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[HttpResponse]:
+        """Ask the engine privately; `request.url` is a path, or a URL of which only the path matters.
+
+        The response's `extensions["confsec"]` is a `PrivateInfo`. Raises `VerificationError` when the service is not
+        trusted, `TransportError` when bytes could not travel, and `RemoteProtocolError` when what came back is wrong;
+        an answer that ends too early raises out of `content`.
+        """
+        return self._stream(request)
+
+    async def request(
+        self, method: str, path: str, *, json: object = None, content: bytes = b"", headers: Headers = ()
+    ) -> Answer:
+        """Ask the engine privately and gather the answer, at most 64 MiB. With `json`, send it as the content."""
+        if json is not None:
+            content = json_module.dumps(json).encode()
+            headers = (("content-type", "application/json"), *headers)
+        async with self.stream(HttpRequest(method=method, url=path, headers=headers, content=content)) as response:
+            gathered = bytearray()
+            async for part in response.content:
+                gathered += part
+                if len(gathered) > MAX_ANSWER:
+                    raise LimitError("the answer is too long to gather", want=f"at most {MAX_ANSWER} bytes; use stream")
+            return Answer(response.status, response.headers, bytes(gathered), private_info(response))
+
+    async def refresh(self) -> None:
+        """Fetch and appraise the newest fleet record. Happens by itself when it is needed."""
+        await self._refresh(await self._load(), stale=None)
+
+    @asynccontextmanager
+    async def _stream(self, request: HttpRequest) -> AsyncGenerator[HttpResponse]:
+        sealed = await _sealable(request)
+        async with AsyncExitStack() as stack:
+            exchange = await self._ask(stack, sealed)
+            yield HttpResponse(
+                status=exchange.started.status,
+                headers=exchange.started.headers,
+                content=exchange.content(),
+                extensions={EXTENSION: PrivateInfo(exchange.proof, exchange.started.node_id)},
+            )
+
+    async def _ask(self, stack: AsyncExitStack, request: Request) -> _Exchange:
+        """Send the request. Keys live for an epoch: for an unknown one, fetch the newest and seal anew, once."""
+        loaded = await self._load()
+        await self._refresh(loaded, stale=b"")
+        fleet = loaded.session.fleet_id
+        attempt = AsyncExitStack()
+        try:
+            exchange = await self._begin(attempt, loaded, request)
+        except UnknownKeyError:
+            await attempt.aclose()
+            loaded = await self._reload(loaded)
+            await self._refresh(loaded, stale=fleet)
+            return await self._begin(stack, loaded, request)
+        except BaseException:
+            await attempt.aclose()
+            raise
+        await stack.enter_async_context(attempt)
+        return exchange
+
+    async def _begin(self, stack: AsyncExitStack, loaded: _Loaded, request: Request) -> _Exchange:
+        events = loaded.session.request(request, now=self._clock())
+        exchange = _Exchange(loaded.session, events, self._clock)
+        stack.callback(exchange.abandon)
+        await exchange.start(await stack.enter_async_context(self._post(loaded, exchange.send)))
+        return exchange
+
+    def _post(self, loaded: _Loaded, send: Send) -> AbstractAsyncContextManager[HttpResponse]:
+        request = HttpRequest(method="POST", url=loaded.directory.relay_url, headers=OUTER_HEADERS, content=send.data)
+        return loaded.transport.stream(request)
+
+    async def _refresh(self, loaded: _Loaded, *, stale: bytes | None) -> None:
+        """Fetch a fleet record if there is none, if it is old, or if it is the one that turned out `stale`."""
+        async with self._refreshing:  # one fetch serves all requests that wait for it
+            session = loaded.session
+            if stale is not None and session.fleet_id != stale and not session.needs_fleet(self._clock()):
+                return
+            await self._fetch_all(loaded, session.fetch_fleet())
+
+    async def _fetch_all(self, loaded: _Loaded, events: list[SessionEvent]) -> None:
+        """Do what the session asks for, side by side, until it asks for nothing more."""
+        failures: list[Exception] = []
+
+        async def fetch(send: Send) -> None:
+            try:
+                follow_up = await self._fetch(loaded, send)
+            except Exception as exc:  # noqa: BLE001 - raised below, without the group around it
+                failures.append(exc)
+                tasks.cancel_scope.cancel()
+            else:
+                for event in follow_up:
+                    if isinstance(event, Send):
+                        tasks.start_soon(fetch, event)
+
+        async with anyio.create_task_group() as tasks:
+            for event in events:
+                if isinstance(event, Send):
+                    tasks.start_soon(fetch, event)
+        if failures:
+            raise failures[0]
+
+    async def _fetch(self, loaded: _Loaded, send: Send) -> list[SessionEvent]:
+        session = loaded.session
+        try:
+            async with self._post(loaded, send) as response:
+                session.receive_head(send.exchange, response.status, header(response.headers, "content-type") or "")
+                async for part in response.content:
+                    session.receive_data(send.exchange, part)
+            return session.receive_eof(send.exchange, now=self._clock())
+        finally:
+            session.abandon(send.exchange)
+
+    async def _load(self) -> _Loaded:
+        if self._loaded is None:
+            directory = await self._read_directory()
+            self._loaded = self._loaded or self._make(directory)
+        return self._loaded
+
+    async def _reload(self, loaded: _Loaded) -> _Loaded:
+        """Read the directory again: the gateway's keys may have changed."""
+        directory = await self._read_directory()
+        if self._loaded is loaded and directory != loaded.directory:
+            self._loaded = self._make(directory)
+        return self._loaded or loaded
+
+    def _make(self, directory: ServiceDirectory) -> _Loaded:
+        session = ClientSession(directory, policy=self._policy, randbytes=self._randbytes, candidates=self._candidates)
+        return _Loaded(directory, session, self._use_transport())
+
+    def _use_transport(self) -> Transport:
+        if self._transport is None:
+            # Late, so that importing confsec stays quick.
+            from confsec.backends.http import HttpTransport
+
+            self._transport = HttpTransport(source_address=self._source_address)
+        return self._transport
+
+    async def _read_directory(self) -> ServiceDirectory:
+        if isinstance(self._service, ServiceDirectory):
+            return self._service
+        if isinstance(self._service, str) and self._service.startswith(("http://", "https://")):
+            return await self._fetch_directory(self._service)
+        return await _read_directory_file(Path(self._service))
+
+    async def _fetch_directory(self, url: str) -> ServiceDirectory:
+        content = bytearray()
+        async with self._use_transport().stream(HttpRequest(method="GET", url=url)) as response:
+            if response.status != 200:
+                raise PeerError("the directory could not be fetched", status=response.status, section="")
+            async for part in response.content:
+                content += part
+                if len(content) > MAX_DIRECTORY:
+                    raise LimitError("the directory is too long", want=f"at most {MAX_DIRECTORY} bytes")
+        return _parse_directory(bytes(content), url)
+
+
+@frozen
+class _Loaded:
+    """What a client has after its first use."""
+
+    directory: ServiceDirectory
+    session: ClientSession
+    transport: Transport
+
+
+@final
+class _Exchange:
+    """One private request on its way."""
+
+    def __init__(self, session: ClientSession, events: list[SessionEvent], clock: Clock) -> None:
+        (self.proof,) = [event.proof for event in events if isinstance(event, RequestSealed)]
+        (self.send,) = [event for event in events if isinstance(event, Send)]
+        self._session = session
+        self._clock = clock
+        self._parts: AsyncIterator[bytes] | None = None
+        self._waiting = b""
+        self._ended = False
+        self.started: PrivateResponseStarted
+
+    async def start(self, response: HttpResponse) -> None:
+        """Read until a candidate has answered. Raises whatever the answer's layers have against it."""
+        content_type = header(response.headers, "content-type") or ""
+        self._session.receive_head(self.send.exchange, response.status, content_type)
+        self._parts = response.content
+        while True:
+            events = await self._pull()
+            started = [event.event for event in _progress(events) if isinstance(event.event, PrivateResponseStarted)]
+            if started:
+                self.started = started[0]
+                self._waiting = _content(events)
+                return
+            if self._ended:
+                raise LocalProtocolError("an answer ended without a beginning")  # the layers below make it impossible
+
+    async def content(self) -> AsyncGenerator[bytes]:
+        """Yield the answer as it arrives. The end is the end: an answer that was cut raises instead."""
+        if self._waiting:
+            yield self._waiting
+        while not self._ended:
+            data = _content(await self._pull())
+            if data:
+                yield data
+
+    def abandon(self) -> None:
+        """Forget the keys."""
+        self._session.abandon(self.send.exchange)
+
+    async def _pull(self) -> list[SessionEvent]:
+        assert self._parts is not None  # noqa: S101 - start has set it
+        part = await anext(self._parts, None)
+        if part is None:
+            self._ended = True
+            return self._session.receive_eof(self.send.exchange, now=self._clock())
+        return self._session.receive_data(self.send.exchange, part)
+
+
+def private_info(response: HttpResponse) -> PrivateInfo:
+    """Return what a `Client` put beside its response: the Proof, and who answered."""
+    info = response.extensions.get(EXTENSION)
+    if not isinstance(info, PrivateInfo):
+        raise LocalProtocolError("this response was not made by a confsec client")
+    return info
+
+
+async def _sealable(request: HttpRequest) -> Request:
+    """Return what will be sealed: method, path and content. Raises `LimitError` for a body over 8 MiB."""
+    content = request.content
+    if not isinstance(content, bytes):
+        gathered = bytearray()
+        async for part in content:
+            gathered += part
+            _require_size(len(gathered))
+        content = bytes(gathered)
+    _require_size(len(content))
+    parts = urlsplit(request.url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = tuple((name.lower(), value) for name, value in request.headers)
+    return Request(request.method, "https", INNER_AUTHORITY, path, headers=headers, content=content)
+
+
+def _require_size(size: int) -> None:
+    if size > MAX_REQUEST:
+        raise LimitError("the request is too long to seal", got=f"{size} bytes", want=f"at most {MAX_REQUEST}")
+
+
+def _progress(events: list[SessionEvent]) -> list[PrivateProgress]:
+    return [event for event in events if isinstance(event, PrivateProgress)]
+
+
+def _content(events: list[SessionEvent]) -> bytes:
+    """Return what these events bring of the answer, in one piece: small chunks cost the caller a turn each."""
+    return b"".join(event.event.data for event in _progress(events) if isinstance(event.event, PrivateContentReceived))
+
+
+async def _read_directory_file(path: Path) -> ServiceDirectory:
+    try:
+        data = await anyio.Path(path).read_bytes()
+    except OSError as exc:
+        raise ConfigError(
+            f"the directory {path} cannot be read: {exc.strerror}",
+            hint="Name the file or the URL that the operator of the service gave you",
+        ) from exc
+    return _parse_directory(data, str(path))
+
+
+def _parse_directory(data: bytes, source: str) -> ServiceDirectory:
+    try:
+        return ServiceDirectory.from_toml(data.decode("utf-8"))
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"the directory {source} is not text in UTF-8") from exc
