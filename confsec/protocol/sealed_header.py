@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import ClassVar, Final, Self, final
+from typing import ClassVar, Final, NoReturn, Self, final
 
 from attrs import frozen
 
@@ -140,7 +140,7 @@ class HeaderReceived:
 class SealedHeaderReader(Machine):
     """Read a header as it arrives, so that a candidate can be chosen before the body does.
 
-    It refuses a bad header at the first byte that shows it, and never holds more than one header and one part.
+    It refuses a bad header as soon as the field that shows it is whole, and holds no more than a header and one part.
     """
 
     STEPS: ClassVar = {
@@ -166,7 +166,7 @@ class SealedHeaderReader(Machine):
             self._move(State.DONE)
         return events
 
-    def receive_eof(self) -> list[HeaderReceived]:
+    def receive_eof(self) -> NoReturn:
         """End the input before the header was whole. Always raises: `TruncatedError`."""
         with self._step(Step.RECEIVE_EOF):
             raise TruncatedError("sealed request header ends early", got=f"{len(self._buffer)} bytes", section=_SECTION)
