@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Literal, assert_never, final
+from typing import Final, Literal, final
 
 from attrs import field, frozen
 
@@ -158,7 +158,8 @@ class BhttpDecoder(Machine):
         self._position = 0
         self._rest = bytearray()
         self._wanted = 1
-        self._read: Callable[[], None] = self._read_framing
+        # A plain function: a bound method would make a cycle, and what was read would outlive the exchange.
+        self._read: Callable[[BhttpDecoder], None] = BhttpDecoder._read_framing
         self._may_end = False
         self._known = True
         self._part = _Part.HEADERS
@@ -179,10 +180,14 @@ class BhttpDecoder(Machine):
 
         Raises `DecodeError` when the message is invalid and `LimitError` when it is too large.
         """
-        with self._step(Step.RECEIVE):
+        self._allow(Step.RECEIVE)
+        try:
             if self._gather(part):
                 self._read_on()
-            return self._take_events()
+        except BaseException:
+            self._fail()
+            raise
+        return self._take_events()
 
     def receive_eof(self) -> list[BhttpEvent]:
         """Say that the message ends here. Raises `TruncatedError` where it must not end (section 3.8)."""
@@ -191,9 +196,9 @@ class BhttpDecoder(Machine):
                 raise TruncatedError("a binary HTTP message ends early", section="RFC 9292, section 3.8")
             # "Decoders MUST treat missing truncated fields as equivalent to having been sent with the length field
             # sent to zero."
-            while self._read != self._read_padding:
+            while self._read is not BhttpDecoder._read_padding:
                 self._data, self._position = b"\0", 0
-                self._read()
+                self._read(self)
             self._events.append(MessageFinished(self._trailers))
             return self._take_events()
 
@@ -213,7 +218,7 @@ class BhttpDecoder(Machine):
         self._position = 0
         try:
             while True:
-                self._read()
+                self._read(self)
         except StarvedError as starved:
             self._rest += self._data[self._position :]
             self._wanted = starved.wanted - self._position
@@ -228,7 +233,7 @@ class BhttpDecoder(Machine):
             self._contents = []
         return events
 
-    def _go_on(self, read: Callable[[], None], *, at: int, may_end: bool = False) -> None:
+    def _go_on(self, read: Callable[[BhttpDecoder], None], *, at: int, may_end: bool = False) -> None:
         """Go on with `read` at index `at`. With `may_end`, all that would follow may be left out (section 3.8)."""
         self._read = read
         self._position = at
@@ -248,7 +253,7 @@ class BhttpDecoder(Machine):
                 section="RFC 9292, section 3.3",
             )
         self._known = indicator < 2
-        self._go_on(self._read_request_control if self._kind == "request" else self._read_status, at=at)
+        self._go_on(BhttpDecoder._read_request_control if self._kind == "request" else BhttpDecoder._read_status, at=at)
 
     def _read_request_control(self) -> None:
         limits, at = self._limits, self._position
@@ -262,7 +267,8 @@ class BhttpDecoder(Machine):
 
     def _take_text(self, at: int, limit: int, what: str) -> tuple[str, int]:
         size, at = take_varint(self._data, at, len(self._data))
-        _check_limit(f"the {what} is too long", size, limit, "bytes")
+        if size > limit:
+            raise _too_large(what, size, limit)
         stop = at + size
         if stop > len(self._data):
             raise StarvedError(stop)
@@ -275,21 +281,22 @@ class BhttpDecoder(Machine):
         self._status = status
         if informational:
             self._informational += 1
-            _check_limit(
-                "there are too many informational responses", self._informational, self._limits.max_informational
-            )
+            if self._informational > self._limits.max_informational:
+                raise _too_large(
+                    "number of informational responses", self._informational, self._limits.max_informational
+                )
         self._begin_section(_Part.INFORMATIONAL if informational else _Part.HEADERS, at)
 
     def _begin_section(self, part: _Part, at: int) -> None:
         self._part = part
         self._lines = []
         self._section_size = 0
-        read = self._read_known_section if self._known else self._read_line
+        read = BhttpDecoder._read_known_section if self._known else BhttpDecoder._read_lines
         self._go_on(read, at=at, may_end=part is not _Part.INFORMATIONAL)
 
     def _read_known_section(self) -> None:
         size, at = take_varint(self._data, self._position, len(self._data))
-        _check_limit(f"the {self._part.value} is too large", size, self._limits.max_field_section, "bytes")
+        self._check_section_size(size)
         end = at + size
         if end > len(self._data):
             raise StarvedError(end)
@@ -301,52 +308,52 @@ class BhttpDecoder(Machine):
         try:
             name, value, at = take_line(self._data, at, end)
         except StarvedError:
-            raise DecodeError(
-                f"a field line runs out of the {self._part.value}", section="RFC 9292, section 3.1"
-            ) from None
+            raise DecodeError("a field line runs out of its section", section="RFC 9292, section 3.1") from None
         if not name:
-            raise DecodeError("a field name is empty", got="0 bytes", section="RFC 9292, section 3.6")
+            raise DecodeError("a field name is empty", section="RFC 9292, section 3.6")
         self._add_line(name, value)
         return at
 
-    def _read_line(self) -> None:
-        begin = self._position
-        try:
-            name, value, at = take_line(self._data, begin, len(self._data))
-        except StarvedError as starved:
-            self._check_section_size(starved.wanted - begin)
-            raise
-        if not name:
-            self._finish_section(at)
-            return
-        self._section_size += at - begin
-        self._check_section_size(0)
-        self._add_line(name, value)
-        self._go_on(self._read_line, at=at)
+    def _read_lines(self) -> None:
+        at, end = self._position, len(self._data)
+        while True:
+            try:
+                name, value, stop = take_line(self._data, at, end)
+            except StarvedError as starved:
+                self._check_section_size(self._section_size + starved.wanted - at)
+                raise
+            if not name:
+                self._finish_section(stop)
+                return
+            self._section_size += stop - at
+            self._check_section_size(self._section_size)
+            self._add_line(name, value)
+            at = stop
+            self._go_on(BhttpDecoder._read_lines, at=at)
 
-    def _check_section_size(self, more: int) -> None:
-        size = self._section_size + more
-        _check_limit(f"the {self._part.value} is too large", size, self._limits.max_field_section, "bytes")
+    def _check_section_size(self, size: int) -> None:
+        if size > self._limits.max_field_section:
+            raise _too_large(self._part.value, size, self._limits.max_field_section)
 
     def _add_line(self, name: bytes, value: bytes) -> None:
         self._lines.append(decode_field(name, value))
-        _check_limit(f"the {self._part.value} has too many lines", len(self._lines), self._limits.max_field_lines)
+        if len(self._lines) > self._limits.max_field_lines:
+            raise _too_large(
+                f"number of lines of the {self._part.value}", len(self._lines), self._limits.max_field_lines
+            )
 
     def _finish_section(self, at: int) -> None:
         fields = tuple(self._lines)
         check_pseudo_fields(fields, trailers=self._part is _Part.TRAILERS)
-        match self._part:
-            case _Part.INFORMATIONAL:
-                self._events.append(InformationalReceived(self._status, fields))
-                self._go_on(self._read_status, at=at)
-            case _Part.HEADERS:
-                self._events.append(self._make_head(fields))
-                self._go_on(self._read_chunk_length, at=at, may_end=True)
-            case _Part.TRAILERS:
-                self._trailers = fields
-                self._go_on(self._read_padding, at=at, may_end=True)
-            case _:
-                assert_never(self._part)
+        if self._part is _Part.INFORMATIONAL:
+            self._events.append(InformationalReceived(self._status, fields))
+            self._go_on(BhttpDecoder._read_status, at=at)
+        elif self._part is _Part.HEADERS:
+            self._events.append(self._make_head(fields))
+            self._go_on(BhttpDecoder._read_chunk_length, at=at, may_end=True)
+        else:
+            self._trailers = fields
+            self._go_on(BhttpDecoder._read_padding, at=at, may_end=True)
 
     def _make_head(self, headers: Fields) -> RequestHead | ResponseHead:
         if self._kind == "response":
@@ -362,9 +369,10 @@ class BhttpDecoder(Machine):
             self._begin_section(_Part.TRAILERS, at)
             return
         self._content_size += size
-        _check_limit("the content is too long", self._content_size, self._limits.max_content, "bytes")
+        if self._content_size > self._limits.max_content:
+            raise _too_large("content", self._content_size, self._limits.max_content)
         self._chunk_left = size
-        self._go_on(self._read_content, at=at)
+        self._go_on(BhttpDecoder._read_content, at=at)
 
     def _read_content(self) -> None:
         at = self._position
@@ -379,18 +387,18 @@ class BhttpDecoder(Machine):
         elif self._known:
             self._begin_section(_Part.TRAILERS, at)
         else:
-            self._go_on(self._read_chunk_length, at=at)
+            self._go_on(BhttpDecoder._read_chunk_length, at=at)
 
     def _read_padding(self) -> None:
         at, end = self._position, len(self._data)
         if self._data.count(0, at) != end - at:
             raise DecodeError("the padding is not zero", section="RFC 9292, section 3.8")
         self._padding_size += end - at
-        _check_limit("the padding is too long", self._padding_size, self._limits.max_padding, "bytes")
+        if self._padding_size > self._limits.max_padding:
+            raise _too_large("padding", self._padding_size, self._limits.max_padding)
         self._position = end
         raise StarvedError(end + 1)
 
 
-def _check_limit(what: str, size: int, limit: int, unit: str = "") -> None:
-    if size > limit:
-        raise LimitError(what, got=f"{size} {unit}".rstrip(), want=f"at most {limit}")
+def _too_large(what: str, size: int, limit: int) -> LimitError:
+    return LimitError(f"the {what} is too large", got=size, want=f"at most {limit}")

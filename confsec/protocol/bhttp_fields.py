@@ -109,7 +109,7 @@ def check_pseudo_fields(fields: Iterable[tuple[str, str]], *, trailers: bool) ->
     """Refuse pseudo-fields that control data replaces, that follow other fields, or that stand in trailers."""
     regular = trailers
     for name, _ in fields:
-        if name[0] != ":":
+        if name[:1] != ":":
             regular = True
         elif regular:
             raise DecodeError("a pseudo-field is not in front of the headers", section=_SECTION)
