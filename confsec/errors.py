@@ -11,6 +11,7 @@
     │   ├── DecryptionError      never says why
     │   ├── UnknownKeyError      sealed to a key that is not (or no longer) here
     │   ├── ReplayError          the same encapsulation a second time
+    │   ├── DateError            a request from another time
     │   ├── NotAllowedError      a method and path that nobody serves here
     │   └── PeerError            the peer answered with a problem of its own (RFC 9457)
     ├── VerificationError        well-formed, not trusted
@@ -137,6 +138,14 @@ class ReplayError(RemoteProtocolError):
 
     code = "replay"
     status_hint = 409
+
+
+@final
+class DateError(RemoteProtocolError):
+    """The Date of a request is too far from ours: one of the clocks is wrong (RFC 9458, section 6.5.2)."""
+
+    code = "date"
+    status_hint = 400
 
 
 @final

@@ -67,6 +67,8 @@ class ChunkSealer(Machine):
         Returns the empty string if `data` is empty. Raises `LocalProtocolError` when no chunks are left.
         """
         with self._step(Step.SEND):
+            if chunk_size < 1:
+                raise LocalProtocolError("chunks have at least one byte", got=chunk_size, section=_SECTION)
             self._reserve(-(-len(data) // chunk_size) + 1)
             return self._seal_many(data, chunk_size)
 
@@ -146,8 +148,8 @@ class ChunkOpener(Machine):
     def receive_data(self, part: Buffer) -> list[bytes]:
         """Take the next bytes and return the content of the chunks that they complete; none of it is empty.
 
-        Raises `DecryptionError` for a chunk that does not open or is empty, `LimitError` for one that is too long or one
-        too many, and `DecodeError` for a length that is not minimal where it has to be.
+        Raises `DecryptionError` for a chunk that does not open or is empty, `LimitError` for one that is too long or
+        one too many, and `DecodeError` for a length that is not minimal where it has to be.
         """
         with self._step(Step.RECEIVE), memoryview(part) as view:
             return self._receive(view)
