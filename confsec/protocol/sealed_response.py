@@ -1,6 +1,7 @@
 """Open a sealed response (docs/spec/sealed-request.md, section 6).
 
-`SealedClient` in `sealed.py` is the door for everybody else. Nothing is believed before a chunk opened: not even which node answers.
+`SealedClient` in `sealed.py` is the door for everybody else. Nothing is believed before a chunk opened: not even which
+node answers.
 """
 
 from __future__ import annotations
