@@ -91,7 +91,7 @@ class Uncopyable:
 class AeadSequence(Uncopyable):
     """A key and its counter. The sequence number cannot be copied, rewound or pickled.
 
-    A number is used up before the cipher runs, so neither an error nor a second thread can make a nonce appear twice.
+    A number is used up before the cipher runs and lets other threads go on, so no nonce appears twice, whatever fails.
     What does not open ends the sequence: what follows it could not be trusted to be in order.
     """
 
@@ -130,7 +130,7 @@ class AeadSequence(Uncopyable):
         nonce = self._take_nonce()
         try:
             return self._cipher.decrypt(nonce, ciphertext, aad)
-        except (InvalidTag, OverflowError) as exc:
+        except InvalidTag as exc:
             raise self._fail() from exc
 
     def seal_into(self, aad: Buffer, plaintext: Buffer, buffer: bytearray | memoryview) -> None:
@@ -155,7 +155,7 @@ class AeadSequence(Uncopyable):
             self._cipher.decrypt_into(nonce, ciphertext, aad, buffer)
         except InvalidTag as exc:
             raise self._fail() from exc
-        except (ValueError, OverflowError) as exc:
+        except ValueError as exc:
             self._fail()
             raise _misfit(ciphertext, buffer) from exc
 

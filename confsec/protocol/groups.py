@@ -71,7 +71,11 @@ class Group(ABC):
     def generate(self, randbytes: RandBytes) -> GroupKey:
         """Make a fresh private key. Raises `LocalProtocolError` if `randbytes` gives none."""
         for _ in range(_MAX_DRAWS):
-            key = self.sample(randbytes(self.private_key_size))
+            candidate = randbytes(self.private_key_size)
+            # Too few bytes would make a weak scalar on a NIST curve, and nothing else would notice.
+            if len(candidate) != self.private_key_size:
+                raise LocalProtocolError("randbytes gave another size", got=len(candidate), want=self.private_key_size)
+            key = self.sample(candidate)
             if key is not None:
                 return key
         raise LocalProtocolError(
@@ -187,12 +191,12 @@ class _NistGroup(Group):
 
     samples = True
 
-    def __init__(self, name: str, curve: ec.EllipticCurve, order: int) -> None:
+    def __init__(self, name: str, curve: ec.EllipticCurve) -> None:
         self.name = name
         self.private_key_size = self.shared_size = -(-curve.key_size // 8)
         self.public_key_size = 1 + 2 * self.shared_size
         self._curve = curve
-        self._order = order
+        self._order = curve.group_order
         # Scalars of P-521 have 66 bytes, and the first one holds a single bit (RFC 9180, section 7.1.3).
         self._mask = (1 << curve.key_size) - 1
         self.parse_recurring = lru_cache(_RECURRING_KEYS)(self.parse_public_key)
@@ -289,17 +293,6 @@ X25519: Final[Group] = _MontgomeryGroup(
     "X25519", 32, X25519PrivateKey.from_private_bytes, X25519PublicKey.from_public_bytes
 )
 X448: Final[Group] = _MontgomeryGroup("X448", 56, X448PrivateKey.from_private_bytes, X448PublicKey.from_public_bytes)
-# The orders are those of SP 800-186, section 3.2.1.
-P256: Final[Group] = _NistGroup(
-    "P-256", ec.SECP256R1(), 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-)
-P384: Final[Group] = _NistGroup(
-    "P-384",
-    ec.SECP384R1(),
-    0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
-)
-P521: Final[Group] = _NistGroup(
-    "P-521",
-    ec.SECP521R1(),
-    0x01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409,
-)
+P256: Final[Group] = _NistGroup("P-256", ec.SECP256R1())
+P384: Final[Group] = _NistGroup("P-384", ec.SECP384R1())
+P521: Final[Group] = _NistGroup("P-521", ec.SECP521R1())

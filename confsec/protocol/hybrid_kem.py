@@ -133,15 +133,16 @@ class HybridPrivateKey(HybridDecapsulator, KemPrivateKey):
     def __init__(self, kem: HybridKem, seed: bytes) -> None:
         pq, traditional = kem.expand_seed(seed)
         super().__init__(kem, pq=pq, traditional=traditional)
-        self._seed = bytearray(seed)
+        self._seed: bytearray | None = bytearray(seed)
 
     def private_bytes(self) -> bytes:
-        if not self._seed:
+        if self._seed is None:
             raise LocalProtocolError("this private key was erased")
         return bytes(self._seed)
 
     def erase(self) -> None:
         """Forget both halves and overwrite the seed that we hold."""
-        self._seed[:] = bytes(len(self._seed))
-        self._seed.clear()
+        if self._seed is not None:
+            self._seed[:] = bytes(HYBRID_SEED_SIZE)
+        self._seed = None
         self._pq = self._traditional = ErasedKey()
