@@ -7,22 +7,23 @@ from a secret that the context exports, `enc`, and a nonce that the gateway choo
 from __future__ import annotations
 
 from datetime import datetime
+from struct import Struct
 from typing import Final, Self, final
 
 from attrs import frozen
 
-from confsec.errors import LocalProtocolError, TruncatedError, UnknownKeyError, UnsupportedError
+from confsec.errors import DecodeError, LocalProtocolError, TruncatedError, UnknownKeyError, UnsupportedError
 from confsec.protocol.aead import AeadSequence, Buffer, Uncopyable
 from confsec.protocol.gateway_keys import GatewayKey, GatewayKeyring
 from confsec.protocol.hpke import HpkeSuite, ReceiverContext, SenderContext, setup_receiver, setup_sender
 from confsec.protocol.key_config import KeyConfig, SymmetricSuite
 from confsec.protocol.machine import RandBytes
 from confsec.protocol.replay import ReplayWindow
-from confsec.protocol.wire import Reader
 
 __all__ = ["CHUNKED", "ONE_SHOT", "ExchangeKeys", "GatewayExchange", "Labels", "RequestHeader", "setup_client"]
 
-_HEADER_SIZE: Final = 7
+_HEADER: Final = Struct(">BHHH")
+_HEADER_SIZE: Final = _HEADER.size
 _SECTION: Final = "RFC 9458, section 4.3"
 
 
@@ -59,14 +60,13 @@ class RequestHeader:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        reader = Reader(data, "encapsulated request")
-        key_id, kem_id, kdf_id, aead_id = reader.uint(1), reader.uint(2), reader.uint(2), reader.uint(2)
-        reader.finish()
+        if len(data) != _HEADER.size:
+            raise DecodeError("request header has another size", got=len(data), want=f"{_HEADER.size} bytes")
+        key_id, kem_id, kdf_id, aead_id = _HEADER.unpack(data)
         return cls(key_id, kem_id, SymmetricSuite(kdf_id, aead_id))
 
     def encode(self) -> bytes:
-        ids = self.kem_id << 32 | self.suite.kdf_id << 16 | self.suite.aead_id
-        return (self.key_id << 48 | ids).to_bytes(_HEADER_SIZE, "big")
+        return _HEADER.pack(self.key_id, self.kem_id, self.suite.kdf_id, self.suite.aead_id)
 
 
 @final

@@ -89,6 +89,7 @@ class KeyConfig:
     """KDFs and AEADs in the gateway's order. At least one."""
 
     def __attrs_post_init__(self) -> None:
+        encode_uint(self.key_id, 1)
         size = self.kem.public_key_size
         if len(self.public_key) != size:
             raise DecodeError(

@@ -7,10 +7,9 @@ to the subclasses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import ClassVar, NoReturn
+from typing import ClassVar, NoReturn, final
 
 from confsec.errors import LocalProtocolError
 
@@ -65,16 +64,9 @@ class Machine:
         """Where the exchange stands."""
         return self.__state
 
-    @contextmanager
-    def _step(self, step: Step) -> Iterator[None]:
+    def _step(self, step: Step) -> _Step:
         """Take one step: refuse it if the table does not have it, move on if the body returns, fail for good if not."""
-        after = self._allow(step)
-        try:
-            yield
-        except BaseException:
-            self._fail()
-            raise
-        self.__state = after
+        return _Step(self, self._allow(step))
 
     def _allow(self, step: Step) -> State:
         """Return the state after `step`, or raise. The quick half of `_step`, for hot paths."""
@@ -108,3 +100,20 @@ class Machine:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.__state.value}>"
+
+
+@final
+class _Step:
+    """The body of a step, as a context. A class because every part of a stream takes steps: a generator costs more."""
+
+    __slots__ = ("_after", "_machine")
+
+    def __init__(self, machine: Machine, after: State) -> None:
+        self._machine = machine
+        self._after = after
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        self._machine._move(State.FAILED if exc_type else self._after)  # noqa: SLF001 - one mechanism, two classes
