@@ -48,8 +48,8 @@ __all__ = ["EXTENSION", "MAX_ANSWER", "MAX_REQUEST", "Answer", "Client", "Privat
 Service = str | Path | ServiceDirectory
 """Where a service is described: the path of a directory file, its URL, or the directory itself."""
 
-MAX_REQUEST: Final = 8 << 20
-"""A request body has at most 8 MiB: it is sealed as a whole."""
+MAX_REQUEST: Final = (8 << 20) - (64 << 10)
+"""A request body has at most this many bytes: with its head it is sealed as a whole, in a bucket of 8 MiB."""
 
 MAX_ANSWER: Final = 64 << 20
 """An answer that `request` gathers has at most 64 MiB; `stream` has no limit."""
@@ -257,7 +257,8 @@ class Client:
     async def _load(self) -> _Loaded:
         if self._loaded is None:
             directory = await self._read_directory()
-            self._loaded = self._loaded or self._make(directory)
+            if self._loaded is None:  # another task may have been quicker
+                self._loaded = self._make(directory)
         return self._loaded
 
     async def _reload(self, loaded: _Loaded) -> _Loaded:
@@ -367,7 +368,7 @@ def private_info(response: HttpResponse) -> PrivateInfo:
 
 
 async def _sealable(request: HttpRequest) -> Request:
-    """Return what will be sealed: method, path and content. Raises `LimitError` for a body over 8 MiB."""
+    """Return what will be sealed: method, path and content. Raises `LimitError` for a body over `MAX_REQUEST`."""
     content = request.content
     if not isinstance(content, bytes):
         gathered = bytearray()

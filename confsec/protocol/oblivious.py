@@ -12,7 +12,7 @@ from typing import ClassVar, Final, final
 from confsec.errors import BusyError, ConfsecError, PeerError, RemoteProtocolError, UnknownKeyError
 from confsec.protocol.bhttp import Request
 from confsec.protocol.bhttp_decoder import STREAM_LIMITS, BhttpDecoder, BhttpEvent
-from confsec.protocol.chunked_ohttp import ChunkedOhttpClient, ChunkReceived
+from confsec.protocol.chunked_ohttp import ChunkedOhttpClient, ChunkedOhttpEvent, ChunkReceived
 from confsec.protocol.key_config import KeyConfig, SymmetricSuite
 from confsec.protocol.machine import Machine, RandBytes, State, Step
 from confsec.protocol.ohttp import (
@@ -82,7 +82,7 @@ class ObliviousExchange(Machine):
                 raise self._refusal.to_error()
             return self._decode(self._ohttp.receive_eof()) + self._bhttp.receive_eof()
 
-    def _decode(self, events: list[OhttpEvent]) -> list[BhttpEvent]:
+    def _decode(self, events: list[ChunkedOhttpEvent]) -> list[BhttpEvent]:
         decoded: list[BhttpEvent] = []
         for event in events:
             if isinstance(event, ChunkReceived):

@@ -35,6 +35,7 @@ from confsec.protocol.sealed import (
     MEDIA_TYPE_SEALED_RESPONSE,
     SealedClient,
     SealedContentReceived,
+    SealedEvent,
     SealedResponseStarted,
 )
 

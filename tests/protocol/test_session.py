@@ -1,0 +1,445 @@
+"""The session: whom it trusts, what it sends, and what it refuses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+
+from confsec.errors import (
+    BusyError,
+    ConfsecError,
+    DecodeError,
+    DecryptionError,
+    EvidenceError,
+    LimitError,
+    LocalProtocolError,
+    PeerError,
+    PolicyError,
+    RemoteProtocolError,
+    TruncatedError,
+    UnknownKeyError,
+)
+from confsec.protocol import session as session_module
+from confsec.protocol.bhttp import InformationalResponse, Request, Response
+from confsec.protocol.machine import State, Step
+from confsec.protocol.oblivious import ObliviousExchange
+from confsec.protocol.ohttp import MEDIA_TYPE_CHUNKED_RESPONSE
+from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy
+from confsec.protocol.private import (
+    PrivateContentReceived,
+    PrivateEvent,
+    PrivateExchange,
+    PrivateResponseFinished,
+    PrivateResponseStarted,
+)
+from confsec.protocol.session import (
+    FLEET_MAX_AGE,
+    ClientSession,
+    FleetTrusted,
+    PrivateProgress,
+    RequestSealed,
+    Send,
+    SessionEvent,
+)
+from confsec.testing import check_all_steps, seeded_randbytes
+from tests.protocol.fleets import make_fleet
+from tests.protocol.service import NOW, Service
+
+CHUNKED = MEDIA_TYPE_CHUNKED_RESPONSE
+ASK = Request(
+    "POST",
+    "https",
+    "api.example",
+    "/v1/chat/completions",
+    headers=(("content-type", "application/json"), ("authorization", "Bearer sk-secret"), ("user-agent", "me")),
+    content=b'{"prompt": "hello"}',
+)
+
+
+def new_session(service: Service, *, policy: Policy = UNSAFE_UNATTESTED, candidates: int = 3) -> ClientSession:
+    return ClientSession(service.directory, policy=policy, randbytes=seeded_randbytes("client"), candidates=candidates)
+
+
+def deliver(
+    session: ClientSession, send: Send, answer: bytes, *, status: int = 200, content_type: str = CHUNKED
+) -> list[SessionEvent]:
+    session.receive_head(send.exchange, status, content_type)
+    events = session.receive_data(send.exchange, answer)
+    return events + session.receive_eof(send.exchange, now=NOW)
+
+
+def run(session: ClientSession, service: Service, events: list[SessionEvent]) -> list[SessionEvent]:
+    """Answer everything that the session sends until it sends nothing more."""
+    done: list[SessionEvent] = []
+    waiting = list(events)
+    while waiting:
+        event = waiting.pop(0)
+        if isinstance(event, Send):
+            waiting += deliver(session, event, service.handle(event.data))
+        else:
+            done.append(event)
+    return done
+
+
+def trusting(service: Service, *, candidates: int = 3) -> ClientSession:
+    session = new_session(service, candidates=candidates)
+    run(session, service, session.fetch_fleet())
+    return session
+
+
+def private_events(events: list[SessionEvent]) -> list[PrivateEvent]:
+    return [event.event for event in events if isinstance(event, PrivateProgress)]
+
+
+def test_a_prompt_goes_out_sealed_and_the_answer_comes_back() -> None:
+    service = Service(make_fleet(3))
+    session = trusting(service)
+    events = run(session, service, session.request(ASK, now=NOW))
+    started, content, finished = private_events(events)
+    assert isinstance(started, PrivateResponseStarted)
+    assert started.status == 200
+    assert started.node_id in service.fleet.keys
+    assert content == PrivateContentReceived(ASK.content[::-1])
+    assert finished == PrivateResponseFinished((("x-end", "1"),))
+    (sealed,) = [event for event in events if isinstance(event, RequestSealed)]
+    assert started.node_id in sealed.proof.candidates
+
+
+def test_the_engine_gets_what_it_needs_and_nothing_that_names_the_user() -> None:
+    service = Service(make_fleet(1))
+    session = trusting(service)
+    run(session, service, session.request(ASK, now=NOW))
+    (asked,) = service.asked
+    assert asked.headers == (("content-type", "application/json"),)
+    assert (asked.method, asked.path, asked.content) == (ASK.method, ASK.path, ASK.content)
+    assert "example" not in asked.authority
+
+
+def test_the_router_sees_neither_prompt_nor_answer() -> None:
+    service = Service(make_fleet(3))
+    session = trusting(service)
+    run(session, service, session.request(ASK, now=NOW))
+    seen = b"".join(request.encode() for request in service.requests)
+    assert b"hello" not in seen
+    assert b"sk-secret" not in seen
+
+
+def test_a_token_is_paid_for_the_header_of_this_request() -> None:
+    service = Service(make_fleet(1))
+    paid: list[bytes] = []
+
+    def pay(header_digest: bytes) -> str:
+        paid.append(header_digest)
+        return "PrivateToken token=abc"
+
+    session = ClientSession(service.directory, policy=UNSAFE_UNATTESTED, randbytes=seeded_randbytes("client"), pay=pay)
+    run(session, service, session.fetch_fleet())
+    run(session, service, session.request(ASK, now=NOW))
+    assert len(paid) == 1
+    assert ("authorization", "PrivateToken token=abc") in service.requests[-1].headers
+
+
+def test_candidates_are_drawn_anew_for_each_request() -> None:
+    service = Service(make_fleet(8))
+    session = trusting(service, candidates=2)
+    drawn = set()
+    for _ in range(12):
+        (sealed,) = [event for event in session.request(ASK, now=NOW) if isinstance(event, RequestSealed)]
+        drawn.add(sealed.proof.candidates)
+    assert len(drawn) > 6
+    assert all(len(set(candidates)) == 2 for candidates in drawn)
+
+
+@pytest.mark.parametrize("candidates", [0, 17])
+def test_a_request_has_1_to_16_candidates(candidates: int) -> None:
+    with pytest.raises(LocalProtocolError, match="1 to 16"):
+        new_session(Service(make_fleet(1)), candidates=candidates)
+
+
+def test_nothing_is_sealed_without_a_fresh_fleet() -> None:
+    service = Service(make_fleet(1))
+    session = new_session(service)
+    assert session.needs_fleet(NOW)
+    assert session.fleet_id == b""
+    with pytest.raises(LocalProtocolError, match="fetch_fleet"):
+        session.request(ASK, now=NOW)
+    run(session, service, session.fetch_fleet())
+    assert session.fleet_id == service.fleet.encoded
+    assert not session.needs_fleet(NOW)
+    for moved in (FLEET_MAX_AGE, -timedelta(seconds=1)):
+        assert session.needs_fleet(NOW + moved)
+        with pytest.raises(LocalProtocolError, match="fetch_fleet"):
+            session.request(ASK, now=NOW + moved)
+
+
+def test_production_policy_trusts_no_node_without_hardware_evidence() -> None:
+    service = Service(make_fleet(2))
+    session = new_session(service, policy=PRODUCTION)
+    with pytest.raises(PolicyError, match="no hardware evidence"):
+        run(session, service, session.fetch_fleet())
+
+
+def test_a_fleet_that_is_too_small_is_refused_before_evidence_is_fetched() -> None:
+    service = Service(make_fleet(1))
+    session = new_session(service, policy=PRODUCTION)
+    with pytest.raises(PolicyError, match="too small"):
+        run(session, service, session.fetch_fleet())
+    assert len(service.requests) == 1
+
+
+def test_a_node_whose_evidence_is_wrong_is_left_out() -> None:
+    fleet = make_fleet(3)
+    bad = fleet.record.nodes[1]
+    service = Service(fleet)
+    real_route = service.route
+
+    def route(request: Request) -> Response:
+        response = real_route(request)
+        return evolve(response, content=b"forged") if bad.evidence_digest.hex() in request.path else response
+
+    service.route = route  # type: ignore[method-assign]
+    session = new_session(service)
+    (trusted,) = run(session, service, session.fetch_fleet())
+    assert isinstance(trusted, FleetTrusted)
+    assert [each.node_id for each in trusted.refused] == [bad.node_id]
+    assert isinstance(trusted.refused[0].error, EvidenceError)
+    assert bad.node_id not in {each.node_id for each in trusted.trusted}
+
+
+def test_evidence_that_the_router_does_not_have_is_a_node_left_out() -> None:
+    service = Service(make_fleet(1))
+    real_route = service.route
+
+    def route(request: Request) -> Response:
+        return Response(404) if request.path.startswith("/v1/evidence/") else real_route(request)
+
+    service.route = route  # type: ignore[method-assign]
+    session = new_session(service)
+    with pytest.raises(PeerError, match="404"):
+        run(session, service, session.fetch_fleet())
+
+
+def test_a_fleet_without_nodes_is_refused() -> None:
+    fleet = make_fleet(0)
+    service = Service(fleet)
+    session = new_session(service, policy=evolve(UNSAFE_UNATTESTED, minimum_nodes=0))
+    run(session, service, session.fetch_fleet())
+    # An empty record asks for no evidence, so it is never adopted.
+    with pytest.raises(LocalProtocolError, match="fetch_fleet"):
+        session.request(ASK, now=NOW)
+
+
+def test_whole_shards_are_fetched_until_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "_MIN_EVIDENCE", 4)
+    fleet = make_fleet(12, shards=4)
+    service = Service(fleet)
+    session = new_session(service)
+    (trusted,) = run(session, service, session.fetch_fleet())
+    assert isinstance(trusted, FleetTrusted)
+    shards = {node.node_id: node.shard for node in fleet.record.nodes}
+    fetched = [shards[each.node_id] for each in trusted.trusted]
+    assert len(fetched) == 6
+    assert len(set(fetched)) == 2
+
+
+def test_a_fetch_that_was_dropped_changes_nothing() -> None:
+    service = Service(make_fleet(1))
+    session = new_session(service)
+    (first,) = session.fetch_fleet()
+    assert isinstance(first, Send)
+    (second,) = session.fetch_fleet()
+    with pytest.raises(LocalProtocolError, match="no such exchange"):
+        session.receive_head(first.exchange, 200, CHUNKED)
+    with pytest.raises(LocalProtocolError, match="no such exchange"):
+        session.receive_eof(first.exchange, now=NOW)
+    run(session, service, [second])
+    assert not session.needs_fleet(NOW)
+
+
+def test_an_exchange_that_was_abandoned_is_over() -> None:
+    service = Service(make_fleet(1))
+    session = trusting(service)
+    send = session.request(ASK, now=NOW)[1]
+    assert isinstance(send, Send)
+    session.abandon(send.exchange)
+    with pytest.raises(LocalProtocolError, match="no such exchange"):
+        session.receive_data(send.exchange, b"")
+
+
+def test_a_file_of_the_router_that_is_too_long_is_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "MAX_FLEET_RECORD", 10)
+    service = Service(make_fleet(1))
+    session = new_session(service)
+    with pytest.raises(LimitError, match="at most 10 bytes"):
+        run(session, service, session.fetch_fleet())
+
+
+def test_a_fleet_record_that_cannot_be_read_is_refused() -> None:
+    service = Service(make_fleet(1))
+    service.route = lambda _request: Response(200, content=b"garbage")  # type: ignore[method-assign]
+    session = new_session(service)
+    with pytest.raises(DecodeError, match="fleet record"):
+        run(session, service, session.fetch_fleet())
+
+
+def answer_of(service: Service, session: ClientSession) -> tuple[Send, bytes]:
+    send = session.request(ASK, now=NOW)[1]
+    assert isinstance(send, Send)
+    return send, service.handle(send.data)
+
+
+def test_an_answer_that_is_cut_anywhere_raises() -> None:
+    service = Service(make_fleet(1))
+    session = trusting(service)
+    send, answer = answer_of(service, session)
+    for size in (0, 1, 40, len(answer) // 2, len(answer) - 1):
+        fresh = trusting(service)
+        send, answer = answer_of(service, fresh)
+        with pytest.raises((TruncatedError, DecryptionError)):
+            deliver(fresh, send, answer[:size])
+
+
+def test_an_answer_to_another_request_does_not_open() -> None:
+    service = Service(make_fleet(1))
+    session = trusting(service)
+    first, _ = answer_of(service, session)
+    _, second_answer = answer_of(service, session)
+    with pytest.raises(DecryptionError):
+        deliver(session, first, second_answer)
+
+
+def test_a_request_to_nodes_that_are_gone_says_unknown_key() -> None:
+    service = Service(make_fleet(1))
+    session = trusting(service)
+    service.nodes.clear()
+    with pytest.raises(UnknownKeyError, match="the service refused"):
+        run(session, service, session.request(ASK, now=NOW))
+
+
+def test_informational_responses_say_nothing() -> None:
+    hint = (InformationalResponse(103, (("link", "x"),)),)
+    service = Service(make_fleet(1), answer=lambda _request: Response(200, content=b"ok", informational=hint))
+    real_route = service.route
+    service.route = lambda request: evolve(real_route(request), informational=hint)  # type: ignore[method-assign]
+    session = trusting(service)
+    events = private_events(run(session, service, session.request(ASK, now=NOW)))
+    assert [type(event) for event in events] == [
+        PrivateResponseStarted,
+        PrivateContentReceived,
+        PrivateResponseFinished,
+    ]
+
+
+def test_an_answer_that_nobody_sealed_is_refused() -> None:
+    service = Service(make_fleet(1))
+    session = trusting(service)
+    service.route = lambda _request: Response(200, content=b"in the clear")  # type: ignore[method-assign]
+    with pytest.raises(PeerError, match="the service refused"):
+        run(session, service, session.request(ASK, now=NOW))
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "error"),
+    [
+        (200, "text/html", b"", RemoteProtocolError),
+        (422, "application/problem+json", b'{"type":"https://iana.org/assignments/http-problem-types#ohttp-key"}',
+         UnknownKeyError),
+        (422, "text/plain", b'{"type":"https://iana.org/assignments/http-problem-types#ohttp-key"}', PeerError),
+        (400, "application/problem+json", b"not json", PeerError),
+        (400, "application/problem+json", b"[]", PeerError),
+        (400, "application/problem+json", b"[" * 100_000, PeerError),
+        (503, "", b"", BusyError),
+        (429, "", b"", BusyError),
+        (404, "", b"", PeerError),
+    ],
+)  # fmt: skip
+def test_what_the_relay_answers_outside_the_encapsulation_is_an_error(
+    status: int, content_type: str, body: bytes, error: type[ConfsecError]
+) -> None:
+    service = Service(make_fleet(1))
+    session = trusting(service)
+    send = session.request(ASK, now=NOW)[1]
+    assert isinstance(send, Send)
+    with pytest.raises(error):
+        deliver(session, send, body, status=status, content_type=content_type)
+
+
+def exchange_in(state: State) -> PrivateExchange:
+    service = Service(make_fleet(1))
+    exchange = PrivateExchange(service.directory, service.fleet.trusted(), randbytes=seeded_randbytes("exchange"))
+    if state is State.READY:
+        return exchange
+    answer = service.handle(exchange.encapsulate(ASK))
+    if state is State.FAILED:
+        with pytest.raises(RemoteProtocolError):
+            exchange.receive_head(200, "text/plain")
+    if state in {State.RECEIVING, State.DONE}:
+        exchange.receive_head(200, CHUNKED)
+        exchange.receive_data(answer)
+    if state is State.DONE:
+        exchange.receive_eof()
+    return exchange
+
+
+def oblivious_in(state: State) -> ObliviousExchange:
+    service = Service(make_fleet(1))
+    config = service.directory.gateway_key_configs[0]
+    exchange = ObliviousExchange(config, config.suites[0], randbytes=seeded_randbytes("exchange"))
+    if state is State.READY:
+        return exchange
+    answer = service.handle(exchange.encapsulate(Request("GET", "https", "router.example", "/v1/fleet")))
+    if state is State.FAILED:
+        with pytest.raises(RemoteProtocolError):
+            exchange.receive_head(200, "text/plain")
+    if state in {State.RECEIVING, State.DONE}:
+        exchange.receive_head(200, CHUNKED)
+        exchange.receive_data(answer)
+    if state is State.DONE:
+        exchange.receive_eof()
+    return exchange
+
+
+STATES = (State.READY, State.AWAITING_RESPONSE, State.RECEIVING, State.DONE, State.FAILED)
+
+
+def test_every_step_in_every_state_does_what_the_table_says() -> None:
+    check_all_steps(
+        {state: (lambda state=state: exchange_in(state)) for state in STATES},
+        {
+            Step.ENCAPSULATE: lambda exchange: exchange.encapsulate(ASK),
+            Step.RECEIVE_HEAD: lambda exchange: exchange.receive_head(200, CHUNKED),
+            Step.RECEIVE: lambda exchange: exchange.receive_data(b""),
+            Step.RECEIVE_EOF: lambda exchange: exchange.receive_eof(),
+        },
+    )
+    check_all_steps(
+        {state: (lambda state=state: oblivious_in(state)) for state in STATES},
+        {
+            Step.ENCAPSULATE: lambda exchange: exchange.encapsulate(ASK),
+            Step.RECEIVE_HEAD: lambda exchange: exchange.receive_head(200, CHUNKED),
+            Step.RECEIVE: lambda exchange: exchange.receive_data(b""),
+            Step.RECEIVE_EOF: lambda exchange: exchange.receive_eof(),
+        },
+    )
+
+
+def test_however_the_answer_is_split_it_says_the_same() -> None:
+    service = Service(make_fleet(1))
+
+    def events(size: int) -> list[PrivateEvent]:
+        session = trusting(service)
+        send, answer = answer_of(service, session)
+        session.receive_head(send.exchange, 200, CHUNKED)
+        found: list[SessionEvent] = []
+        for start in range(0, len(answer), size):
+            found += session.receive_data(send.exchange, answer[start : start + size])
+        return private_events(found + session.receive_eof(send.exchange, now=NOW))
+
+    whole = events(1 << 20)
+    for size in (1, 7, 1000):
+        split = events(size)
+        content = [event.data for event in split if isinstance(event, PrivateContentReceived)]
+        assert b"".join(content) == ASK.content[::-1]
+        assert (split[0], split[-1]) == (whole[0], whole[-1])
