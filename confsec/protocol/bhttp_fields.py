@@ -32,9 +32,10 @@ _VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x
 
 _CONTROL_PSEUDO_FIELDS: Final = frozenset({":method", ":scheme", ":authority", ":path", ":status"})
 
-# RFC 9110, section 7.6.1.
+# RFC 9110, section 7.6.1. Trailer is not in its list but speaks of the framing as well: it announces the trailers of
+# chunked content (RFC 9112, section 7.1.2), which a binary message has in plain sight.
 _CONNECTION_FIELDS: Final = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 
 # Names that we meet all the time need no regular expression. The table never grows: its keys are not the peer's.
@@ -150,11 +151,12 @@ def _encode_value(value: str) -> bytes:
 def strip_connection_fields(fields: Iterable[tuple[str, str]]) -> Fields:
     """Return the fields without those that belong to one connection (RFC 9110, section 7.6.1).
 
-    Those are the listed ones and every field that a Connection field nominates. Names must be in lower case.
+    Those are the ones known to be so, and every field that a Connection or Proxy-Connection field nominates. Names
+    must be in lower case.
     """
     fields = tuple(fields)
     dropped = set(_CONNECTION_FIELDS)
     for name, value in fields:
-        if name == "connection":
+        if name in ("connection", "proxy-connection"):
             dropped.update(option.strip(" \t").lower() for option in value.split(","))
     return tuple((name, value) for name, value in fields if name not in dropped)
