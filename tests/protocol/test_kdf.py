@@ -5,8 +5,7 @@ import hashlib
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from confsec.errors import LocalProtocolError, UnsupportedError
 from confsec.protocol.kdf import Kdf, encode_length_prefixed, kdf_from_id, labeled_derive
@@ -20,12 +19,18 @@ HASHES: dict[Kdf, hashes.HashAlgorithm] = dict(
 
 @pytest.mark.parametrize(
     "name, kdf_id, hash_size",
-    [("HKDF_SHA256", 1, 32), ("HKDF_SHA384", 2, 48), ("HKDF_SHA512", 3, 64), ("SHAKE128", 16, 32), ("SHAKE256", 17, 64)],
+    [
+        ("HKDF_SHA256", 1, 32),
+        ("HKDF_SHA384", 2, 48),
+        ("HKDF_SHA512", 3, 64),
+        ("SHAKE128", 16, 32),
+        ("SHAKE256", 17, 64),
+    ],
 )
 def test_registry_has_the_ids_and_sizes_of_the_standards(name: str, kdf_id: int, hash_size: int) -> None:
     kdf = kdf_from_id(kdf_id)
     assert (kdf.name, kdf.kdf_id, kdf.hash_size) == (name, kdf_id, hash_size)
-    assert kdf is Kdf(kdf_id)
+    assert kdf.value == kdf_id
     assert kdf.one_stage is (kdf in ONE_STAGE)
 
 
