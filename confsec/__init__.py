@@ -16,6 +16,7 @@ from confsec.errors import (
     ConfigError,
     ConfsecError,
     ConnectError,
+    DateError,
     DeadlineError,
     DecodeError,
     DecryptionError,
@@ -25,6 +26,7 @@ from confsec.errors import (
     LimitError,
     LocalProtocolError,
     MissingExtraError,
+    NotAllowedError,
     PeerError,
     PolicyError,
     ProofError,
@@ -40,17 +42,21 @@ from confsec.errors import (
 )
 
 if TYPE_CHECKING:
+    from confsec.client import Client
     from confsec.protocol.directory import ServiceDirectory
     from confsec.protocol.policy import UNSAFE_UNATTESTED
     from confsec.protocol.proof import Proof
+    from confsec.sync_client import SyncClient
 
 __all__ = [
     "UNSAFE_UNATTESTED",
     "BackendError",
     "BusyError",
+    "Client",
     "ConfigError",
     "ConfsecError",
     "ConnectError",
+    "DateError",
     "DeadlineError",
     "DecodeError",
     "DecryptionError",
@@ -60,6 +66,7 @@ __all__ = [
     "LimitError",
     "LocalProtocolError",
     "MissingExtraError",
+    "NotAllowedError",
     "PeerError",
     "PolicyError",
     "Proof",
@@ -67,6 +74,7 @@ __all__ = [
     "RemoteProtocolError",
     "ReplayError",
     "ServiceDirectory",
+    "SyncClient",
     "TokenError",
     "TransparencyError",
     "TransportError",
@@ -77,8 +85,10 @@ __all__ = [
 ]
 
 _IMPORTED_WHEN_USED: Final = {
+    "Client": "confsec.client",
     "Proof": "confsec.protocol.proof",
     "ServiceDirectory": "confsec.protocol.directory",
+    "SyncClient": "confsec.sync_client",
     "UNSAFE_UNATTESTED": "confsec.protocol.policy",
 }
 

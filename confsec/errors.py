@@ -39,6 +39,37 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
+__all__ = [
+    "BackendError",
+    "BusyError",
+    "ConfigError",
+    "ConfsecError",
+    "ConnectError",
+    "DateError",
+    "DeadlineError",
+    "DecodeError",
+    "DecryptionError",
+    "DisconnectedError",
+    "EngineError",
+    "EvidenceError",
+    "LimitError",
+    "LocalProtocolError",
+    "MissingExtraError",
+    "NotAllowedError",
+    "PeerError",
+    "PolicyError",
+    "ProofError",
+    "RemoteProtocolError",
+    "ReplayError",
+    "TokenError",
+    "TransparencyError",
+    "TransportError",
+    "TruncatedError",
+    "UnknownKeyError",
+    "UnsupportedError",
+    "VerificationError",
+]
+
 
 class ConfsecError(Exception):
     """The root of everything that confsec raises on purpose."""

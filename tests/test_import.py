@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import confsec
+from confsec import errors
 
 HEAVY = {
     "anyio",
@@ -60,6 +61,10 @@ def test_pure_core_imports_no_event_loop_and_no_socket() -> None:
 def test_every_public_name_is_there() -> None:
     missing = [name for name in confsec.__all__ if not hasattr(confsec, name)]
     assert missing == []
+
+
+def test_every_error_can_be_caught_by_a_public_name() -> None:
+    assert set(errors.__all__) <= set(confsec.__all__)
 
 
 def test_dir_shows_names_that_are_not_imported_yet() -> None:

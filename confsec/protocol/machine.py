@@ -13,6 +13,14 @@ from typing import ClassVar, NoReturn, final
 
 from confsec.errors import LocalProtocolError
 
+__all__ = [
+    "Machine",
+    "RandBytes",
+    "State",
+    "Step",
+    "StepTable",
+]
+
 RandBytes = Callable[[int], bytes]
 """A source of randomness: `randbytes(n)` returns n fresh, unpredictable bytes."""
 

@@ -13,6 +13,21 @@ from typing import Final
 
 from confsec.errors import DecodeError, LimitError, LocalProtocolError, TruncatedError
 
+__all__ = [
+    "MAX_VARINT",
+    "Reader",
+    "decode_base64",
+    "decode_base64url",
+    "decode_hex",
+    "encode_base64",
+    "encode_base64url",
+    "encode_uint",
+    "encode_varint",
+    "encode_varint_vector",
+    "encode_vector",
+    "varint_size",
+]
+
 MAX_VARINT: Final = (1 << 62) - 1
 """The largest number a QUIC varint holds (RFC 9000, section 16)."""
 
