@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, final
@@ -176,10 +176,11 @@ class Client:
         sealed = await _sealable(request)
         async with AsyncExitStack() as stack:
             exchange = await self._ask(stack, sealed)
+            content = await stack.enter_async_context(aclosing(exchange.content()))
             yield HttpResponse(
                 status=exchange.started.status,
                 headers=exchange.started.headers,
-                content=exchange.content(),
+                content=content,
                 extensions={EXTENSION: PrivateInfo(exchange.proof, exchange.started.node_id)},
             )
 

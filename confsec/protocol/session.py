@@ -249,9 +249,7 @@ class ClientSession:
         """Put the record to use if it has enough trusted nodes, else raise the first reason why not."""
         self._coming = None
         if len(coming.trusted) < self._policy.minimum_nodes:
-            if coming.refused:
-                raise coming.refused[0].error
-            raise PolicyError("the fleet has no node", want=self._policy.minimum_nodes)
+            raise coming.refused[0].error
         self._fleet = _TrustedFleet(coming.encoded, coming.record, tuple(coming.trusted), now)
         return FleetTrusted(self._fleet.nodes, tuple(coming.refused))
 
@@ -260,7 +258,7 @@ class ClientSession:
         shards = sorted({node.shard for node in record.nodes})
         chosen: list[FleetNode] = []
         for shard in draw(shards, len(shards), self._randbytes):
-            if len(chosen) >= _MIN_EVIDENCE:
+            if len(chosen) >= max(_MIN_EVIDENCE, self._policy.minimum_nodes):
                 break
             chosen += [node for node in record.nodes if node.shard == shard]
         return chosen

@@ -96,3 +96,10 @@ class Service:
         assert isinstance(opened, SealedRequestOpened)
         self.asked.append(Request.decode(opened.content))
         return node.begin() + node.send_eof(self.answer(self.asked[-1]).encode())
+
+    def turn_epoch(self, fleet: Fleet) -> None:
+        """Replace all nodes: their old keys are gone."""
+        self.fleet = fleet
+        self.nodes = {node_id: NodeKeys() for node_id in fleet.keys}
+        for node_id, private_key in fleet.keys.items():
+            self.nodes[node_id].rotate(private_key, NOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from attrs import evolve
@@ -278,7 +279,7 @@ def test_a_file_of_the_router_that_is_too_long_is_not_gathered(monkeypatch: pyte
 
 def test_a_fleet_record_that_cannot_be_read_is_refused() -> None:
     service = Service(make_fleet(1))
-    service.route = lambda _request: Response(200, content=b"garbage")  # type: ignore[method-assign]
+    service.route = lambda request: Response(200, content=b"garbage")  # type: ignore[method-assign]
     session = new_session(service)
     with pytest.raises(DecodeError, match="fleet record"):
         run(session, service, session.fetch_fleet())
@@ -335,7 +336,7 @@ def test_informational_responses_say_nothing() -> None:
 def test_an_answer_that_nobody_sealed_is_refused() -> None:
     service = Service(make_fleet(1))
     session = trusting(service)
-    service.route = lambda _request: Response(200, content=b"in the clear")  # type: ignore[method-assign]
+    service.route = lambda request: Response(200, content=b"in the clear")  # type: ignore[method-assign]
     with pytest.raises(PeerError, match="the service refused"):
         run(session, service, session.request(ASK, now=NOW))
 
@@ -406,7 +407,7 @@ STATES = (State.READY, State.AWAITING_RESPONSE, State.RECEIVING, State.DONE, Sta
 
 def test_every_step_in_every_state_does_what_the_table_says() -> None:
     check_all_steps(
-        {state: (lambda state=state: exchange_in(state)) for state in STATES},
+        {state: partial(exchange_in, state) for state in STATES},
         {
             Step.ENCAPSULATE: lambda exchange: exchange.encapsulate(ASK),
             Step.RECEIVE_HEAD: lambda exchange: exchange.receive_head(200, CHUNKED),
@@ -415,7 +416,7 @@ def test_every_step_in_every_state_does_what_the_table_says() -> None:
         },
     )
     check_all_steps(
-        {state: (lambda state=state: oblivious_in(state)) for state in STATES},
+        {state: partial(oblivious_in, state) for state in STATES},
         {
             Step.ENCAPSULATE: lambda exchange: exchange.encapsulate(ASK),
             Step.RECEIVE_HEAD: lambda exchange: exchange.receive_head(200, CHUNKED),
