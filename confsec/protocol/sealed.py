@@ -303,7 +303,7 @@ class SealedNode(Machine):
         with self._step(Step.RECEIVE):
             self._request_hash.update(part)
             if self.state is State.RECEIVING:
-                self._keep(self._opener.receive_data(part))
+                self._receive_chunks(part)
                 return []
             events = self._receive_header(part)
         if events:
@@ -311,23 +311,22 @@ class SealedNode(Machine):
         return events
 
     def open_key(self) -> None:
-        """Decapsulate, unwrap the request secret, and open the chunks that are here already.
+        """Decapsulate and unwrap the request secret. Chunks that are here already are opened by the next step.
 
-        Raises `DecryptionError`, `UnknownKeyError` if the key was erased meanwhile, `BackendError` if its device fails,
-        and what `receive_data` raises for chunks.
+        Raises `DecryptionError`, `UnknownKeyError` if the key was erased meanwhile, `BackendError` if its device fails.
         """
         with self._step(Step.OPEN_KEY):
             self._context = self._key.setup_receiver(self._recipient.enc)
             request_secret = self._context.open(b"", self._recipient.wrapped_secret)
             sequence = derive_request_sequence(request_secret, self._header)
             self._opener = ChunkOpener(sequence, max_chunk=MAX_CHUNK_SIZE, minimal=True)
-            self._keep(self._opener.receive_data(self._rest))
 
     def receive_eof(self) -> list[SealedNodeEvent]:
         """End the request. Raises `TruncatedError` if it is not whole, else as `receive_data`."""
         with self._step(Step.RECEIVE_EOF):
             if self.state is State.AWAITING_REQUEST:
                 self._header_reader.receive_eof()
+            self._receive_chunks(b"")
             self._keep(self._opener.receive_eof())
             exporter_context = response_exporter_context(self._request_hash.digest())
             self._response_secret = self._context.export(exporter_context, RESPONSE_SECRET_SIZE)
@@ -367,6 +366,10 @@ class SealedNode(Machine):
             self._key.reserve(self._recipient.enc)
             return [SealedKeyReserved(self._key.node_id)]
         return []
+
+    def _receive_chunks(self, part: bytes) -> None:
+        data, self._rest = self._rest + part, b""
+        self._keep(self._opener.receive_data(data))
 
     def _keep(self, plaintexts: list[bytes]) -> None:
         """Check what the chunks held, and keep it until the final one opened."""
