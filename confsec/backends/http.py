@@ -149,13 +149,20 @@ def _generator(response: httpcore2.Response) -> AsyncGenerator[bytes]:
 
 
 async def _without_empty(content: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
-    """Drop empty parts: in the chunked coding an empty chunk is the end."""
-    async for part in content:
-        if part:
-            yield part
+    """Drop empty parts: in the chunked coding an empty chunk is the end. Closes a generator that is cut short."""
+    try:
+        async for part in content:
+            if part:
+                yield part
+    finally:
+        if isinstance(content, AsyncGenerator):
+            await content.aclose()
 
 
 def _parse_url(text: str) -> httpcore2.URL:
+    # A space or a line break would end the request line, and the rest would be read as something else.
+    if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
+        raise LocalProtocolError("a request has a URL with characters that a URL cannot have")
     try:
         return httpcore2.URL(text)
     except (ValueError, TypeError) as exc:

@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar, Final, final
 
 import anyio
+import anyio.lowlevel
 
 from confsec.backends.api import Headers, HttpResponse, header
 from confsec.backends.asgi import Receive, Scope, Send
@@ -64,6 +65,8 @@ class Exchange:
         self._config = config
         self._received = 0
         self._body_ended = anyio.Event()
+        if not _has_body(self.headers):
+            self._body_ended.set()
         self._gone = False
         self._cut: anyio.CancelScope | None = None
         self._final = anyio.current_time() + config.exchange_timeout
@@ -122,6 +125,9 @@ class Exchange:
         """Send a part of the answer's body; wait while the client takes nothing."""
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self._moved()
+        # Servers return at once while their buffer has room, and also when the client has gone. Without a pause here, a
+        # fast source would keep the event loop to itself and nobody would notice that the client has gone.
+        await anyio.lowlevel.checkpoint()
 
     async def finish(self, data: bytes = b"") -> None:
         """Send the last part of the answer's body."""
@@ -318,6 +324,11 @@ class UnsupportedMediaTypeError(ConfsecError):
 def media_type(headers: Headers) -> str:
     """Return the media type of a message, without parameters, in lower case."""
     return (header(headers, "content-type") or "").partition(";")[0].strip().lower()
+
+
+def _has_body(headers: Headers) -> bool:
+    """Return whether the header announces a body (RFC 9112, section 6.3)."""
+    return header(headers, "transfer-encoding") is not None or header(headers, "content-length") not in {None, "0"}
 
 
 def _where(exc: BaseException) -> str:

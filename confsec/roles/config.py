@@ -25,6 +25,17 @@ _SCALARS: Final = (str, int, float, bool)
 _MAX_FILE: Final = 1 << 20
 
 
+def _validator(check: Callable[[Any], None]) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        for item in value if isinstance(value, tuple) else (value,):
+            try:
+                check(item)
+            except ValueError as exc:
+                raise ConfigError(f"the key {attribute.name} {exc}") from exc
+
+    return validate
+
+
 def setting(default: object = attrs.NOTHING, *, help: str, check: Callable[[Any], None] | None = None) -> Any:  # noqa: A002
     """Declare one key: its default, the sentence for `--help`, and a check that raises ValueError with a reason."""
     return field(default=default, metadata={_HELP: help}, validator=None if check is None else _validator(check))
@@ -143,17 +154,6 @@ def load_config(cls: type[T], path: Path | None = None, overrides: Mapping[str, 
         return cls(**values)
     except ConfigError as exc:
         raise ConfigError(f"{path}: {exc.what}" if path else exc.what, hint=exc.hint) from exc
-
-
-def _validator(check: Callable[[Any], None]) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        for item in value if isinstance(value, tuple) else (value,):
-            try:
-                check(item)
-            except ValueError as exc:
-                raise ConfigError(f"the key {attribute.name} {exc}") from exc
-
-    return validate
 
 
 def _config_field(attribute: attrs.Attribute[Any], hint: object) -> ConfigField:

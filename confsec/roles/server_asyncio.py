@@ -33,6 +33,7 @@ async def run_server(app: AsgiApp, config: RoleConfig, listener: socket.socket, 
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             date_header=False,
             timeout_keep_alive=config.keep_alive,  # type: ignore[arg-type]  # goes to call_later, which takes floats
