@@ -10,18 +10,27 @@ a socket. The `check_…` functions ask of a value or a machine what every one o
 * `check_any_cut`: an input that ends early raises;
 * `check_any_damage`: an input with a part lost, repeated, moved or changed raises.
 
+`check_engine` asks of an inference engine what the node relies on, and `paced_app` is an engine that generates at a
+steady rate, or for ever.
+
 They raise `AssertionError` with the place at which a promise was broken.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, Protocol, Self, TypeVar, final
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, final
 
-from confsec.errors import ConfsecError, LocalProtocolError, RemoteProtocolError
+import anyio
+
+from confsec.backends.api import Engine, HttpRequest, HttpResponse, header
+from confsec.backends.asgi import AsgiApp
+from confsec.backends.callable_engine import callable_app
+from confsec.errors import ConfsecError, LocalProtocolError, NotAllowedError, RemoteProtocolError
 from confsec.protocol.machine import Machine, RandBytes, State, Step
 
 __all__ = [
@@ -35,9 +44,11 @@ __all__ = [
     "check_any_cut",
     "check_any_damage",
     "check_any_split",
+    "check_engine",
     "check_round_trip",
     "cut_at_random",
     "damaged",
+    "paced_app",
     "seeded_randbytes",
 ]
 
@@ -250,3 +261,124 @@ def _places(size: int) -> range | list[int]:
     if size <= 8 * _FEW:
         return range(size)
     return sorted({*range(_FEW), *range(0, size, size // _FEW), *range(size - _FEW, size)})
+
+
+async def check_engine(engine: Engine, *, model: str = "default", limit: float = 30.0) -> None:
+    """Check that an engine does what `Engine` promises, and close it.
+
+    It has to serve chat completions of `model`, streamed and whole, two at once, each within `limit` seconds.
+    """
+    for check in (
+        _check_answers,
+        _check_refusals,
+        _check_bad_body,
+        _check_slow_reader,
+        _check_leaving,
+        _check_cancellation,
+        _check_callers_error,
+    ):
+        with anyio.fail_after(limit):
+            await check(engine, model)
+            await engine.check()
+    await engine.aclose()
+    await engine.aclose()
+
+
+def paced_app(tokens_per_second: float, tokens: int | None = None, *, token: str = " token") -> AsgiApp:
+    """Return an ASGI application that answers every completion with `tokens` tokens, or without an end.
+
+    It keeps to `tokens_per_second` from the first token on, `math.inf` for as fast as they are taken. Serve it, or
+    give it to an `AsgiEngine`.
+    """
+
+    async def answer(path: str, request: dict[str, Any]) -> AsyncIterator[str]:
+        start, count = anyio.current_time(), 0
+        while tokens is None or count < tokens:
+            await anyio.sleep_until(start + count / tokens_per_second)
+            yield token
+            count += 1
+
+    return callable_app(answer, model="paced")
+
+
+async def _check_answers(engine: Engine, model: str) -> None:
+    async with engine.stream(_chat(model, stream=False)) as response:
+        _check_head(response, "application/json")
+        answer = json.loads(b"".join([part async for part in response.content]))
+    assert isinstance(answer["choices"][0]["message"]["content"], str), "a whole answer has no content"
+    async with engine.stream(_chat(model, stream=True)) as response:
+        _check_head(response, "text/event-stream")
+        _check_events([part async for part in response.content])
+
+
+async def _check_refusals(engine: Engine, model: str) -> None:
+    for method, url in (("GET", "/slots"), ("DELETE", "/v1/models"), ("POST", "/v1/../slots"), ("GET", "/v1//models")):
+        try:
+            async with engine.stream(HttpRequest(method=method, url=url)):
+                raise AssertionError(f"{method} {url} was let through: use engine_request")
+        except NotAllowedError:
+            continue
+
+
+async def _check_bad_body(engine: Engine, model: str) -> None:
+    with suppress(ConfsecError):
+        async with engine.stream(_post(b'{"messages": [')) as response:
+            assert response.status >= 400, f"half a JSON object was answered with status {response.status}"
+
+
+async def _check_slow_reader(engine: Engine, model: str) -> None:
+    async with engine.stream(_chat(model, stream=True)) as slow:
+        parts = [await anext(slow.content)]
+        await _check_answers(engine, model)
+        parts += [part async for part in slow.content]
+    _check_events(parts)
+
+
+async def _check_leaving(engine: Engine, model: str) -> None:
+    async with engine.stream(_chat(model, stream=True)) as response:
+        await anext(response.content)
+    await _check_answers(engine, model)
+
+
+async def _check_cancellation(engine: Engine, model: str) -> None:
+    with anyio.CancelScope() as scope:
+        async with engine.stream(_chat(model, stream=True)) as response:
+            await anext(response.content)
+            scope.cancel()
+            await anyio.sleep_forever()
+    await _check_answers(engine, model)
+
+
+async def _check_callers_error(engine: Engine, model: str) -> None:
+    error = LookupError("the caller's own")
+    try:
+        async with engine.stream(_chat(model, stream=True)):
+            raise error
+    except LookupError as exc:
+        if exc is error:
+            return
+    raise AssertionError("the caller's own exception did not come through")
+
+
+def _chat(model: str, *, stream: bool) -> HttpRequest:
+    messages = [{"role": "user", "content": "Say something."}]
+    return _post(json.dumps({"model": model, "messages": messages, "stream": stream, "max_tokens": 32}).encode())
+
+
+def _post(content: bytes) -> HttpRequest:
+    headers = (("content-type", "application/json"),)
+    return HttpRequest(method="POST", url="/v1/chat/completions", headers=headers, content=content)
+
+
+def _check_head(response: HttpResponse, content_type: str) -> None:
+    assert response.status == 200, f"a good request was answered with status {response.status}"
+    got = header(response.headers, "content-type")
+    assert got is not None, "the answer has no content type"
+    assert got.startswith(content_type), f"the answer's content type is {got}, not {content_type}"
+
+
+def _check_events(parts: Sequence[bytes]) -> None:
+    assert all(parts), "a part of an answer is empty"
+    events = b"".join(parts).replace(b"\r\n", b"\n").split(b"\n\n")
+    assert len(events) > 2, "a streamed answer has one event only"
+    assert events[-2:] == [b"data: [DONE]", b""], "a streamed answer does not end with [DONE]"

@@ -27,16 +27,19 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI 3 application. The standard leaves the values of its dictionaries open, hence `Any`."""
 
 _GRACE: Final = 2.0
-"""Seconds that an application has to return after `http.disconnect`, before it is cancelled."""
 
 
 @final
 class AsgiTransport:
     """A peer that lives in this process."""
 
-    def __init__(self, app: AsgiApp, *, client: tuple[str, int] | None = None) -> None:
-        """Call `app`; `client` is the address that it is told, none by default."""
+    def __init__(self, app: AsgiApp, *, client: tuple[str, int] | None = None, grace: float = _GRACE) -> None:
+        """Call `app`; `client` is the address that it is told, none by default.
+
+        `grace` is how many seconds the application has to return after `http.disconnect`, before it is cancelled.
+        """
         self._app = app
+        self._grace = grace
         self._client = client
 
     def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[HttpResponse]:
@@ -45,7 +48,7 @@ class AsgiTransport:
 
     @asynccontextmanager
     async def _stream(self, request: HttpRequest) -> AsyncGenerator[HttpResponse]:
-        exchange = _Exchange(request)
+        exchange = _Exchange(request, self._grace)
         error: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(exchange.run, self._app, _scope(request, self._client))
@@ -66,7 +69,8 @@ class AsgiTransport:
 class _Exchange:
     """One call of the application, seen from both sides."""
 
-    def __init__(self, request: HttpRequest) -> None:
+    def __init__(self, request: HttpRequest, grace: float) -> None:
+        self._grace = grace
         self._content = _parts(request)
         self._body_ended = False
         self._send_part, self._receive_part = anyio.create_memory_object_stream[bytes](0)
@@ -112,7 +116,7 @@ class _Exchange:
         self._left.set()
         self._receive_part.close()
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(_GRACE):
+            with anyio.move_on_after(self._grace):
                 await self._returned.wait()
             self._scope.cancel()
             await self._returned.wait()

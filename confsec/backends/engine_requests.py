@@ -13,9 +13,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import AsyncExitStack, aclosing
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from attrs import evolve
 
@@ -31,6 +32,8 @@ __all__ = [
     "isolate",
     "read_content",
 ]
+
+_B = TypeVar("_B", bytes, bytearray)
 
 MAX_REQUEST: Final = 64 * 1024 * 1024
 """Bytes of a request body that we hold in memory to look into it. Images in a conversation make it large."""
@@ -101,16 +104,21 @@ def isolate(content: bytes, isolation: CacheIsolation, *, randbytes: RandBytes) 
 async def read_content(content: bytes | AsyncIterable[bytes], *, limit: int = MAX_REQUEST) -> bytes:
     """Return a whole request body of at most `limit` bytes. Raises `LimitError`."""
     if isinstance(content, bytes):
-        parts = bytearray(content)
-    else:
-        parts = bytearray()
+        return _within(content, limit)
+    whole = bytearray()
+    async with AsyncExitStack() as stack:
+        if isinstance(content, AsyncGenerator):
+            await stack.enter_async_context(aclosing(content))
         async for part in content:
-            parts += part
-            if len(parts) > limit:
-                break
-    if len(parts) > limit:
+            whole += part
+            _within(whole, limit)
+    return bytes(whole)
+
+
+def _within(content: _B, limit: int) -> _B:
+    if len(content) > limit:
         raise LimitError("the request body is too large", want=f"at most {limit} bytes")
-    return bytes(parts)
+    return content
 
 
 def _member(isolation: CacheIsolation, randbytes: RandBytes) -> bytes:

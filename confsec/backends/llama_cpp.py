@@ -140,7 +140,7 @@ class LlamaCppEngine:
 
     async def _started(self) -> _Running:
         async with self._lock:
-            if self._running is not None and self._running.process.returncode is None:
+            if self._running is not None and _lives(self._running.process.pid):
                 return self._running
             await self._stop()
             self._running = await _start(self._settings)
@@ -228,6 +228,14 @@ def _process_settings(settings: LlamaCppSettings, directory: Path) -> dict[str, 
         "embeddings": settings.embeddings,
         "connections": settings.max_connections,
     }
+
+
+def _lives(process_id: int) -> bool:
+    """Say whether a child of ours still runs. An event loop learns of its end a moment later, which is too late."""
+    try:
+        return os.waitid(os.P_PID, process_id, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 async def _ready(process: anyio.abc.Process, directory: Path, seconds: float) -> None:

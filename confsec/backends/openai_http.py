@@ -6,9 +6,9 @@ docs/engines.md for what each of these servers keeps of a prompt.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from typing import final
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TypeVar, final
 from urllib.parse import urlsplit
 
 from attrs import evolve
@@ -26,6 +26,8 @@ from confsec.errors import ConfigError, EngineError, RemoteProtocolError, Transp
 from confsec.protocol.machine import RandBytes
 
 __all__ = ["OpenAiHttpEngine", "open_openai_http"]
+
+_T = TypeVar("_T")
 
 
 @final
@@ -61,9 +63,8 @@ class OpenAiHttpEngine:
     async def _stream(self, request: HttpRequest) -> AsyncGenerator[HttpResponse]:
         request = await self._isolated(engine_request(request))
         async with AsyncExitStack() as stack:
-            # What the caller raises inside the context is the caller's, so only the head and the parts are translated.
-            with _engine_errors():
-                response = await stack.enter_async_context(self._transport.stream(self._addressed(request)))
+            # What the caller raises inside the context is the caller's: only the head and the parts are translated.
+            response = await _answered(stack.enter_async_context(self._transport.stream(self._addressed(request))))
             yield HttpResponse(
                 status=response.status,
                 headers=engine_response_headers(response.headers),
@@ -72,16 +73,17 @@ class OpenAiHttpEngine:
 
     async def check(self) -> None:
         """Ask the engine for its models, or for what `health_path` names. Raises `EngineError`."""
-        with _engine_errors():
-            async with self._transport.stream(
-                self._addressed(HttpRequest(method="GET", url=self._health_path))
-            ) as response:
-                if response.status != 200:
-                    raise EngineError("the engine is not ready", got=f"status {response.status}", want="status 200")
+        status = await _answered(self._status(HttpRequest(method="GET", url=self._health_path)))
+        if status != 200:
+            raise EngineError("the engine is not ready", got=f"status {status}", want="status 200")
 
     async def aclose(self) -> None:
         """Close the transport. Idempotent."""
         await self._transport.aclose()
+
+    async def _status(self, request: HttpRequest) -> int:
+        async with self._transport.stream(self._addressed(request)) as response:
+            return response.status
 
     async def _isolated(self, request: HttpRequest) -> HttpRequest:
         if self._isolation is CacheIsolation.NONE or request.method != "POST":
@@ -104,9 +106,10 @@ def open_openai_http(
     # httpcore2 is slow to import, and a program that brings its own transport has no need of it.
     from confsec.backends.http import HttpLimits, HttpTransport
 
-    # A long prompt may be read for minutes before the first token, and most of these servers close idle connections
-    # after five seconds: a connection that they are about to close must not be used again.
-    limits = HttpLimits(read_timeout=600.0, keep_alive=2.0)
+    # A connection that the server is about to close must not be used again. Most close idle ones after five seconds;
+    # llama.cpp closes each after a stream, a moment after the stream's end. A long prompt may be read for minutes.
+    keep_alive = 0.0 if isolation is CacheIsolation.LLAMA_CPP else 2.0
+    limits = HttpLimits(read_timeout=600.0, keep_alive=keep_alive)
     uds = _socket_path(base_url)
     return OpenAiHttpEngine(
         "http://localhost" if uds else base_url,
@@ -128,8 +131,7 @@ class _Parts:
         return self
 
     async def __anext__(self) -> bytes:
-        with _engine_errors():
-            return await anext(self._parts)
+        return await _answered(anext(self._parts))
 
 
 def _socket_path(base_url: str) -> str | None:
@@ -158,9 +160,11 @@ def _base_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1")
 
 
-@contextmanager
-def _engine_errors() -> Iterator[None]:
+async def _answered(answer: Awaitable[_T]) -> _T:
+    """Wait for the engine, with our errors."""
     try:
-        yield
+        return await answer
     except (TransportError, RemoteProtocolError) as exc:
-        raise EngineError("the engine does not answer", got=exc.code, hint=str(exc)) from exc
+        error = EngineError("the engine does not answer", got=exc.code, hint=exc.hint)
+    # Outside of the handler, and so without the cause: an engine's own exceptions and bytes may quote the prompt.
+    raise error
