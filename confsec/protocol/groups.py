@@ -292,7 +292,16 @@ class CheckedDevice:
 X25519: Final[Group] = _MontgomeryGroup(
     "X25519", 32, X25519PrivateKey.from_private_bytes, X25519PublicKey.from_public_bytes
 )
+"""Curve25519 (RFC 7748)."""
+
 X448: Final[Group] = _MontgomeryGroup("X448", 56, X448PrivateKey.from_private_bytes, X448PublicKey.from_public_bytes)
+"""Curve448 (RFC 7748)."""
+
 P256: Final[Group] = _NistGroup("P-256", ec.SECP256R1())
+"""P-256 (SP 800-186): the group that TPMs have."""
+
 P384: Final[Group] = _NistGroup("P-384", ec.SECP384R1())
+"""P-384 (SP 800-186)."""
+
 P521: Final[Group] = _NistGroup("P-521", ec.SECP521R1())
+"""P-521 (SP 800-186)."""

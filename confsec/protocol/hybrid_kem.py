@@ -20,7 +20,7 @@ from confsec.protocol.wire import Reader
 
 __all__ = ["HybridDecapsulator", "HybridKem", "HybridPrivateKey"]
 
-HYBRID_SEED_SIZE: Final = 32
+_HYBRID_SEED_SIZE: Final = 32
 """Nsk of every hybrid."""
 
 
@@ -37,24 +37,24 @@ class HybridKem(Kem):
         self.secret_size = 32
         self.enc_size = pq.enc_size + group.public_key_size
         self.public_key_size = pq.public_key_size + group.public_key_size
-        self.private_key_size = HYBRID_SEED_SIZE
+        self.private_key_size = _HYBRID_SEED_SIZE
         self._group_seed_size: Final = group_seed_size
         self._suite_id: Final = b"KEM" + kem_id.to_bytes(2, "big")
 
     def generate(self, randbytes: RandBytes) -> HybridPrivateKey:
-        return self.from_private_bytes(randbytes(HYBRID_SEED_SIZE))
+        return self.from_private_bytes(randbytes(_HYBRID_SEED_SIZE))
 
     def derive_key_pair(self, ikm: bytes) -> HybridPrivateKey:
         self._check_ikm(ikm)
-        seed = labeled_derive(Kdf.SHAKE256, self._suite_id, ikm, b"DeriveKeyPair", b"", HYBRID_SEED_SIZE)
+        seed = labeled_derive(Kdf.SHAKE256, self._suite_id, ikm, b"DeriveKeyPair", b"", _HYBRID_SEED_SIZE)
         return self.from_private_bytes(seed)
 
     def from_private_bytes(self, private_key: bytes) -> HybridPrivateKey:
-        if len(private_key) != HYBRID_SEED_SIZE:
+        if len(private_key) != _HYBRID_SEED_SIZE:
             raise DecodeError(
                 f"the {self.name} private key has another size",
                 got=f"{len(private_key)} bytes",
-                want=f"{HYBRID_SEED_SIZE} bytes: the seed",
+                want=f"{_HYBRID_SEED_SIZE} bytes: the seed",
                 section="draft-ietf-hpke-pq-04, section 4",
             )
         return HybridPrivateKey(self, private_key)
@@ -143,6 +143,6 @@ class HybridPrivateKey(HybridDecapsulator, KemPrivateKey):
     def erase(self) -> None:
         """Forget both halves and overwrite the seed that we hold."""
         if self._seed is not None:
-            self._seed[:] = bytes(HYBRID_SEED_SIZE)
+            self._seed[:] = bytes(_HYBRID_SEED_SIZE)
         self._seed = None
         self._pq = self._traditional = ErasedKey()

@@ -46,10 +46,19 @@ __all__ = [
 ]
 
 DHKEM_P256: Final = DhKem(0x0010, P256, Kdf.HKDF_SHA256)
+"""DHKEM(P-256, HKDF-SHA256)."""
+
 DHKEM_P384: Final = DhKem(0x0011, P384, Kdf.HKDF_SHA384)
+"""DHKEM(P-384, HKDF-SHA384)."""
+
 DHKEM_P521: Final = DhKem(0x0012, P521, Kdf.HKDF_SHA512)
+"""DHKEM(P-521, HKDF-SHA512)."""
+
 DHKEM_X25519: Final = DhKem(0x0020, X25519, Kdf.HKDF_SHA256)
+"""DHKEM(X25519, HKDF-SHA256), which every OHTTP gateway has."""
+
 DHKEM_X448: Final = DhKem(0x0021, X448, Kdf.HKDF_SHA512)
+"""DHKEM(X448, HKDF-SHA512)."""
 
 ML_KEM_768: Final = MlKem(
     "ML-KEM-768",
@@ -59,6 +68,8 @@ ML_KEM_768: Final = MlKem(
     load_private=mlkem.MLKEM768PrivateKey.from_seed_bytes,
     load_public=mlkem.MLKEM768PublicKey.from_public_bytes,
 )
+"""ML-KEM-768 alone."""
+
 ML_KEM_1024: Final = MlKem(
     "ML-KEM-1024",
     0x0042,
@@ -67,18 +78,23 @@ ML_KEM_1024: Final = MlKem(
     load_private=mlkem.MLKEM1024PrivateKey.from_seed_bytes,
     load_public=mlkem.MLKEM1024PublicKey.from_public_bytes,
 )
+"""ML-KEM-1024 alone."""
 
 # Group seed sizes: RandomScalar has four tries on P-256 and one on P-384; X25519 takes any 32 bytes.
 MLKEM768_P256: Final = HybridKem(
     "MLKEM768-P256", 0x0050, pq=ML_KEM_768, group=P256, group_seed_size=128, label=b"MLKEM768-P256"
 )
+"""The KEM of nodes whose P-256 half is in a TPM."""
+
 MLKEM1024_P384: Final = HybridKem(
     "MLKEM1024-P384", 0x0051, pq=ML_KEM_1024, group=P384, group_seed_size=48, label=b"MLKEM1024-P384"
 )
+"""The larger hybrid."""
+
 MLKEM768_X25519: Final = HybridKem(
     "MLKEM768-X25519", 0x647A, pq=ML_KEM_768, group=X25519, group_seed_size=32, label=b"\\.//^\\"
 )
-"""X-Wing."""
+"""X-Wing, which clients prefer when a gateway offers it."""
 
 KEMS: Final[tuple[Kem, ...]] = (
     DHKEM_P256,

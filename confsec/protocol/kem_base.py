@@ -154,13 +154,21 @@ class ErasedKey:
     public_key: Final = b""
 
     def decapsulate(self, enc: bytes) -> NoReturn:
-        raise LocalProtocolError("this private key was erased")
+        """Raise `LocalProtocolError`."""
+        raise _erased()
 
     def diffie_hellman(self, peer_public_key: bytes) -> NoReturn:
-        raise LocalProtocolError("this private key was erased")
+        """Raise `LocalProtocolError`."""
+        raise _erased()
 
     def private_bytes(self) -> NoReturn:
-        raise LocalProtocolError("this private key was erased")
+        """Raise `LocalProtocolError`."""
+        raise _erased()
 
     def private_bytes_raw(self) -> NoReturn:
-        raise LocalProtocolError("this private key was erased")
+        """Raise `LocalProtocolError`."""
+        raise _erased()
+
+
+def _erased() -> LocalProtocolError:
+    return LocalProtocolError("this private key was erased")

@@ -62,9 +62,13 @@ class KeySchedule(Protocol):
         ...
 
 
-@lru_cache(maxsize=256)
 def key_schedule(kem_id: int, kdf: Kdf, aead: Aead) -> KeySchedule:
-    """Return the key schedule of a suite."""
+    """Return the key schedule of a suite, which is made once."""
+    return _key_schedule(kem_id, kdf, aead)
+
+
+@lru_cache(maxsize=256)
+def _key_schedule(kem_id: int, kdf: Kdf, aead: Aead) -> KeySchedule:
     suite_id = b"HPKE" + b"".join(number.to_bytes(2, "big") for number in (kem_id, kdf.kdf_id, aead.aead_id))
     return _OneStage(suite_id, kdf, aead) if kdf.one_stage else _TwoStage(suite_id, kdf, aead)
 

@@ -126,7 +126,7 @@ def test_keys_and_encapsulations_of_another_size_are_refused(kem: Kem, change: i
     with pytest.raises(DecodeError, match="size"):
         kem.from_private_bytes((key.private_bytes() + b"\x00")[: kem.private_key_size + change])
     _, enc = kem.encapsulate(key.public_key, os.urandom)
-    with pytest.raises(DecryptionError):
+    with pytest.raises(DecryptionError, match="does not open" if kem in DH_KEMS else f"size.*want {kem.enc_size}"):
         key.decapsulate((enc + b"\x00")[: kem.enc_size + change])
 
 
