@@ -159,28 +159,26 @@ def make_proof(
     return proof
 
 
-def replay_proof(data: bytes) -> Proof:
-    """Read a Proof and compute everything in it again.
+def replay_proof(data: bytes, policy: Policy | None = None) -> Proof:
+    """Read a Proof and compute everything in it again; what it records must be what comes out.
 
-    Raises `DecodeError` if the bytes do not begin as a Proof, and `ProofError` if they were changed or if what is
-    recorded is not what comes out. It does not ask whether the policy accepts the Proof: `verify_proof` does.
+    Returns the Proof with its checks as they come out under `policy`, or under the policy that it names. Raises
+    `DecodeError` if the bytes do not begin as a Proof, `UnsupportedError` for a later version, and `ProofError` if they
+    were changed. It does not ask whether the policy accepts the Proof: `verify_proof` does.
     """
     contents = _open_envelope(data)
     proof = _compute(contents)
     if proof.encode() != data:
         raise ProofError("the Proof records other checks than its contents give", section=_SECTION)
-    return proof
+    return proof if policy is None else _compute(evolve(contents, policy=policy))
 
 
 def verify_proof(data: bytes, policy: Policy | None = None) -> Proof:
     """Replay a Proof, and appraise it under `policy`, or else under the policy that it names.
 
-    Returns the Proof with its checks as they come out under that policy. Raises what `replay_proof` raises, and
-    `PolicyError` if it replays and the policy does not accept it.
+    Raises what `replay_proof` raises, and `PolicyError` if it replays and the policy does not accept it.
     """
-    proof = replay_proof(data)
-    if policy is not None:
-        proof = _compute(evolve(proof.contents, policy=policy))
+    proof = replay_proof(data, policy)
     appraise_checks(proof.checks, proof.contents.policy)
     return proof
 
