@@ -1,0 +1,180 @@
+"""Builds the programs that let us speak with peers, once each, under `.cache/interop`.
+
+`build` returns the command that starts a peer. It raises `PeerMissingError` when a registry refuses a package, which is
+nobody's fault here and fails no test, and `ToolMissingError` when this machine lacks what it needs to build.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import field, frozen
+
+from tests.support import ROOT
+
+__all__ = ["GO_OPENPCC", "JS_BHTTP", "PROGRAMS", "RUST", "PeerMissingError", "Program", "ToolMissingError", "build"]
+
+SOURCES = Path(__file__).parent
+CACHE = Path(os.environ.get("CONFSEC_INTEROP_CACHE", ROOT / ".cache" / "interop"))
+BUILD_TIMEOUT = 900
+
+# What go, cargo and npm say when the registry answered and does not give out the package …
+_NOT_SERVED = re.compile(
+    r"40[34] (?:Forbidden|Not Found)|410 Gone|got 40[34]|\bE40[34]\b|is not available|no matching package"
+)
+# … and when it did not answer.
+_UNREACHABLE = re.compile(
+    r"could not resolve|no such host|timed? ?out|ENOTFOUND|EAI_AGAIN|ECONNRE|connection (?:refused|reset)|spurious",
+    re.IGNORECASE,
+)
+
+
+class PeerMissingError(Exception):
+    """A registry does not serve what the peer is made from."""
+
+
+class ToolMissingError(Exception):
+    """This machine has no compiler for the peer, or does not reach the registry."""
+
+
+@frozen
+class Program:
+    """One program of ours that speaks for a peer."""
+
+    name: str
+    """What the peer is called in the matrix."""
+    tool: tuple[str, ...]
+    """The command that tells the version of what builds it."""
+    folder: str
+    """Where its sources are, beside this file."""
+    builds: tuple[tuple[str, ...], ...] = field(repr=False)
+    """Commands that build it, run in a copy of the sources."""
+    run: tuple[str, ...] = field(repr=False)
+    """The command that starts it, run in the same copy."""
+    also: str = ""
+    """Another folder of sources that it needs."""
+
+
+RUST = Program(
+    name="Rust ohttp and bhttp 0.7.2",
+    tool=("cargo", "--version"),
+    folder="rust",
+    builds=(("cargo", "build", "--quiet", "--release", "--locked"),),
+    run=("target/release/confsec-interop-rust",),
+)
+GO_OPENPCC = Program(
+    name="Go openpcc/ohttp v0.0.80",
+    tool=("go", "version"),
+    folder="go",
+    builds=(("go", "build", "-o", "openpcc-peer", "./openpcc"),),
+    run=("./openpcc-peer",),
+)
+JS_BHTTP = Program(
+    name="JS bhttp-js 0.2.1",
+    tool=("npm", "--version"),
+    folder="js",
+    builds=(("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"),),
+    run=("node", "peer.js"),
+)
+PROGRAMS = (RUST, GO_OPENPCC, JS_BHTTP)
+
+
+def build(program: Program, report: Callable[[str], None] = print) -> tuple[str, ...]:
+    """Build `program` unless it is built already, and return the command that starts it.
+
+    Raises `PeerMissingError`, `ToolMissingError`, and `RuntimeError` with the compiler's words for any other failure.
+    """
+    version = _tool_version(program)
+    place = CACHE / program.folder
+    stamp, digest = place / "built", _digest(program, version)
+    with _locked(program):
+        if not stamp.exists() or stamp.read_text() != digest:
+            report(f"interop: building {program.name} with {version} …")
+            begin = time.monotonic()
+            _copy_sources(program)
+            for command in program.builds:
+                _run(program, ("nice", "-n", "10", *command), place)
+            stamp.write_text(digest)
+            report(f"interop: built {program.name} in {time.monotonic() - begin:.0f} s")
+    first, *rest = program.run
+    return (str(place / first) if "/" in first else first, *(str(place / part) for part in rest))
+
+
+def _tool_version(program: Program) -> str:
+    if shutil.which(program.tool[0]) is None:
+        raise ToolMissingError(f"{program.tool[0]} is not installed, which {program.name} needs")
+    return subprocess.run(program.tool, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _sources(program: Program) -> Iterator[Path]:
+    for folder in filter(None, (program.folder, program.also)):
+        files = (path for path in (SOURCES / folder).rglob("*") if path.is_file())
+        yield from sorted(path for path in files if not {"target", "node_modules"} & set(path.parts))
+
+
+def _digest(program: Program, version: str) -> str:
+    state = hashlib.sha256(repr((version, program.builds)).encode())
+    for path in _sources(program):
+        state.update(f"{path.relative_to(SOURCES)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return state.hexdigest()
+
+
+def _copy_sources(program: Program) -> None:
+    for path in _sources(program):
+        copy = CACHE / path.relative_to(SOURCES)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+
+
+@contextmanager
+def _locked(program: Program) -> Iterator[None]:
+    """Let one process build at a time: tests and benchmarks may start together."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{program.folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(program: Program, command: tuple[str, ...], place: Path) -> None:
+    for pause in (3, 10, None):
+        result = subprocess.run(
+            command,
+            check=False,
+            cwd=place,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        output = result.stderr + result.stdout
+        if result.returncode == 0:
+            return
+        if line := _line_with(_NOT_SERVED, output):
+            raise PeerMissingError(f"the registry refuses {program.name}: {line}")
+        if not (line := _line_with(_UNREACHABLE, output)):
+            raise RuntimeError(f"{' '.join(command)} failed:\n{output}")
+        if pause is None:
+            raise ToolMissingError(f"the registry for {program.name} is not reached: {line}")
+        time.sleep(pause)
+
+
+def _line_with(pattern: re.Pattern[str], output: str) -> str:
+    return next((line.strip() for line in output.splitlines() if pattern.search(line)), "")
+
+
+if __name__ == "__main__":
+    for each in PROGRAMS:
+        try:
+            build(each)
+        except PeerMissingError as exc:
+            print(exc, file=sys.stderr)

@@ -1,0 +1,58 @@
+package peer
+
+import (
+	"encoding/hex"
+	"encoding/json"
+)
+
+// Octets are bytes, in hexadecimal on the wire.
+type Octets []byte
+
+func (o Octets) MarshalJSON() ([]byte, error) {
+	return json.Marshal(hex.EncodeToString(o))
+}
+
+func (o *Octets) UnmarshalJSON(data []byte) error {
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return err
+	}
+	decoded, err := hex.DecodeString(text)
+	*o = decoded
+	return err
+}
+
+// Command has the fields of all commands; each uses some.
+type Command struct {
+	Op string `json:"op"`
+
+	Gateway  uint64 `json:"gateway"`
+	Exchange uint64 `json:"exchange"`
+
+	KeyID uint8  `json:"key_id"`
+	Kem   uint16 `json:"kem"`
+	Kdf   uint16 `json:"kdf"`
+	Aead  uint16 `json:"aead"`
+
+	KeyConfig   Octets   `json:"key_config"`
+	Keys        Octets   `json:"keys"`
+	EncRequest  Octets   `json:"enc_request"`
+	EncResponse Octets   `json:"enc_response"`
+	Parts       []Octets `json:"parts"`
+	Chunked     bool     `json:"chunked"`
+
+	Message       json.RawMessage `json:"message"`
+	Kind          string          `json:"kind"`
+	Indeterminate bool            `json:"indeterminate"`
+
+	URL     string      `json:"url"`
+	Target  string      `json:"target"`
+	Method  string      `json:"method"`
+	Headers [][2]string `json:"headers"`
+	Content Octets      `json:"content"`
+
+	What       string `json:"what"`
+	Size       int    `json:"size"`
+	Iterations int    `json:"iterations"`
+	Chunk      int    `json:"chunk"`
+}
