@@ -130,6 +130,12 @@ def test_device_that_strips_zeros_is_noticed() -> None:
             decapsulator.decapsulate(enc)
 
 
+def test_sender_whose_device_strips_zeros_is_noticed() -> None:
+    public_key = DHKEM_P256.generate(os.urandom).public_key
+    with pytest.raises(BackendError, match="left-padded"):
+        DHKEM_P256.auth_encapsulate(public_key, StrippingDevice(P256_KEY), os.urandom)
+
+
 def test_device_that_gives_zero_is_noticed() -> None:
     decapsulator = DhDecapsulator(DHKEM_X25519, X25519Device(P256_KEY))
     secret, enc = DHKEM_X25519.encapsulate(decapsulator.public_key, os.urandom)
