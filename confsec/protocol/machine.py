@@ -41,6 +41,8 @@ class State(Enum):
     DONE = "done"
     FAILED = "failed"
 
+    __hash__ = object.__hash__  # members are unique, and the table is looked up for every part of every stream
+
 
 class Step(Enum):
     """What a caller may ask of a machine."""
@@ -54,6 +56,8 @@ class Step(Enum):
     RECEIVE_HEAD = "receive_head"
     RECEIVE = "receive_data"
     RECEIVE_EOF = "receive_eof"
+
+    __hash__ = object.__hash__
 
 
 StepTable = Mapping[tuple[State, Step], State]
