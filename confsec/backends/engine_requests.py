@@ -51,23 +51,42 @@ _RESPONSE_HEADERS: Final = frozenset({"content-encoding", "content-type", "retry
 
 
 class CacheIsolation(Enum):
-    """How to ask an engine not to answer one request from what it computed for another."""
+    """How to ask an engine not to answer one request from what it computed for another.
+
+    A request on a path where the engine takes no such member is refused, since it could not be kept apart.
+    """
 
     NONE = "none"
     """The engine has no such member, or keeps nothing between requests. The body is not touched."""
 
     VLLM = "vllm"
-    """A fresh `cache_salt` for each request: cached blocks are found again only under the same salt."""
+    """A fresh `cache_salt` for each request: cached blocks are found again only under the same salt. vLLM drops it on
+    `/v1/messages`, where its request model has no such field."""
 
     SGLANG = "sglang"
-    """A fresh `cache_salt` as well: it becomes a part of the radix cache's key."""
+    """A fresh `cache_salt` as well, which becomes a part of the radix cache's key, on the two completions paths."""
 
     LLAMA_CPP = "llama.cpp"
     """`cache_prompt: false`. A request may say true even where the server was started with false, and would then
     learn from its timings whether its slot held the same words before."""
 
 
-def engine_request(request: HttpRequest) -> HttpRequest:
+_ISOLATED: Final = {
+    CacheIsolation.VLLM: frozenset(
+        # Counting tokens runs no model, so there is nothing to salt.
+        {
+            "/v1/chat/completions",
+            "/v1/completions",
+            "/v1/embeddings",
+            "/v1/messages/count_tokens",
+            "/v1/responses",
+        }
+    ),
+    CacheIsolation.SGLANG: frozenset({"/v1/chat/completions", "/v1/completions"}),
+}
+
+
+def engine_request(request: HttpRequest, isolation: CacheIsolation = CacheIsolation.NONE) -> HttpRequest:
     """Return `request` with the allowed header fields only. Raises `NotAllowedError`, also for odd spellings.
 
     Nothing is normalised: a path that another server might read in another way is none that we pass on.
@@ -79,6 +98,12 @@ def engine_request(request: HttpRequest) -> HttpRequest:
             "engines are not asked this",
             got=_shown(request.method, path),
             want="chat completions, completions, responses, embeddings, messages or models",
+        )
+    if request.method == "POST" and path not in _ISOLATED.get(isolation, {path}):
+        raise NotAllowedError(
+            "this engine cannot keep requests apart here",
+            got=_shown(request.method, path),
+            hint="An engine whose prefix cache is off needs no isolation, and serves this path.",
         )
     return evolve(request, headers=_only(request.headers, _REQUEST_HEADERS))
 

@@ -61,7 +61,7 @@ class OpenAiHttpEngine:
 
     @asynccontextmanager
     async def _stream(self, request: HttpRequest) -> AsyncGenerator[HttpResponse]:
-        request = await self._isolated(engine_request(request))
+        request = await self._isolated(engine_request(request, self._isolation))
         async with AsyncExitStack() as stack:
             # What the caller raises inside the context is the caller's: only the head and the parts are translated.
             response = await _answered(stack.enter_async_context(self._transport.stream(self._addressed(request))))

@@ -76,6 +76,25 @@ def test_everything_else_is_refused(method: str, url: str) -> None:
     assert caught.value.status_hint == 404
 
 
+@pytest.mark.parametrize(
+    "isolation, refused",
+    [
+        (CacheIsolation.NONE, set()),
+        (CacheIsolation.LLAMA_CPP, set()),
+        (CacheIsolation.VLLM, {"/v1/messages"}),
+        (CacheIsolation.SGLANG, {"/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens", "/v1/responses"}),
+    ],
+)
+def test_path_on_which_an_engine_takes_no_salt_is_refused(isolation: CacheIsolation, refused: set[str]) -> None:
+    seen = set()
+    for method, url in ALLOWED:
+        try:
+            engine_request(HttpRequest(method=method, url=url), isolation)
+        except NotAllowedError:
+            seen.add(url.partition("?")[0])
+    assert seen == refused
+
+
 def test_refusal_does_not_repeat_what_may_be_more_than_a_path() -> None:
     with pytest.raises(NotAllowedError) as caught:
         engine_request(HttpRequest(method="GET", url="/My secret is 1234"))
