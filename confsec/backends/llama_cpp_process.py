@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main"]
+__all__ = ["READY", "main"]
 
 READY = b"ready\n"
 """What the process writes to its standard output when it serves."""
