@@ -53,7 +53,8 @@ class RoleProcess:
                 await self._process.wait()
             if waiting.cancelled_caught:
                 _signal(self._process, signal.SIGKILL)
-            return await self._process.wait()
+                await self._process.wait()
+        return self._process.returncode or 0
 
 
 @asynccontextmanager

@@ -1,0 +1,310 @@
+"""Attacks on a running service. Each plays somebody on the path, and has to be refused for the reason that it names.
+
+An attack that is merely not possible because something is down proves nothing, so each says which error it expects, and
+any other outcome counts as an attack that worked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, final
+
+from attrs import evolve, frozen
+
+from confsec.backends import system
+from confsec.backends.api import HttpRequest, HttpResponse, Transport, header
+from confsec.backends.http import HttpTransport
+from confsec.client import Client
+from confsec.errors import (
+    ConfsecError,
+    DecryptionError,
+    PeerError,
+    ReplayError,
+    TruncatedError,
+    UnknownKeyError,
+)
+from confsec.protocol.appraisal import node_key_config as evidence_key_config
+from confsec.protocol.bhttp import Request, Response
+from confsec.protocol.bhttp_decoder import BhttpEvent, ContentReceived, ResponseHead
+from confsec.protocol.chunks import ChunkSealer
+from confsec.protocol.cmw import Evidence
+from confsec.protocol.directory import ServiceDirectory
+from confsec.protocol.fleet import FleetRecord
+from confsec.protocol.hpke import setup_receiver
+from confsec.protocol.kem import kem_from_id
+from confsec.protocol.key_config import KeyConfig, choose_key_config
+from confsec.protocol.node_keys import node_hpke_suite, node_id, node_key_config
+from confsec.protocol.oblivious import OUTER_HEADERS, ObliviousExchange
+from confsec.protocol.policy import UNSAFE_UNATTESTED
+from confsec.protocol.private import INNER_AUTHORITY, PRIVATE_PATH
+from confsec.protocol.problem import Problem
+from confsec.protocol.sealed import MEDIA_TYPE_SEALED_REQUEST, MEDIA_TYPE_SEALED_RESPONSE, SealedClient, read_header
+from confsec.protocol.sealed_keys import derive_request_sequence, wrap_info
+from confsec.protocol.sealed_padding import pad_all
+
+__all__ = ["ATTACKS", "Attack", "Outcome", "run_attack"]
+
+X_WING: Final = 0x647A
+
+
+@frozen
+class Outcome:
+    """What came of an attack."""
+
+    name: str
+    refused: bool
+    code: str
+    """The stable code of the error that refused it, or empty."""
+    why: str
+
+
+@frozen
+class Attack:
+    """Somebody on the path who does what he should not."""
+
+    name: str
+    who: str
+    """Who attacks, and how, as a sentence."""
+
+    refusal: tuple[type[ConfsecError], ...]
+    """How it has to end."""
+
+    run: Callable[[Target], Awaitable[None]]
+    """Attack. Returning is success for the attacker."""
+
+
+@final
+class Target:
+    """A running service, as an attacker with access to its public parts meets it."""
+
+    def __init__(self, directory: ServiceDirectory, question: bytes) -> None:
+        """Attack the service of `directory`, on which `question` is a chat completion request (JSON) that works."""
+        self.directory = directory
+        self.question = question
+        self.transport = HttpTransport()
+
+    async def ask(self, transport: Transport | None = None, directory: ServiceDirectory | None = None) -> None:
+        """Ask as an honest client does, over a wire that somebody may control."""
+        client = Client(directory or self.directory, policy=UNSAFE_UNATTESTED, transport=transport or self.transport)
+        request = self.inner_request()
+        async with client.stream(
+            HttpRequest(method="POST", url=request.path, headers=request.headers, content=request.content)
+        ) as response:
+            async for _ in response.content:
+                pass
+
+    def inner_request(self, question: bytes | None = None) -> Request:
+        """Return what the engine is to be asked."""
+        headers = (("content-type", "application/json"),)
+        content = self.question if question is None else question
+        return Request("POST", "https", INNER_AUTHORITY, "/v1/chat/completions", headers=headers, content=content)
+
+    async def node_keys(self) -> list[KeyConfig]:
+        """Read the keys of the fleet, as anybody can."""
+        fleet = FleetRecord.decode((await self.through("GET", "/v1/fleet")).content)
+        paths = [f"/v1/evidence/{node.evidence_digest.hex()}" for node in fleet.nodes]
+        return [evidence_key_config(Evidence.decode((await self.through("GET", path)).content)) for path in paths]
+
+    async def send_sealed(self, sealed_request: bytes) -> bytes:
+        """Bring a sealed request to the router and return the sealed answer. Raises the error of a refusal."""
+        response = await self.through("POST", PRIVATE_PATH, sealed_request)
+        if dict(response.headers).get("content-type") != MEDIA_TYPE_SEALED_RESPONSE:
+            raise Problem.decode(response.content, status=response.status).to_error("the service")
+        return response.content
+
+    async def through(self, method: str, path: str, content: bytes = b"") -> Response:
+        """Send a request through relay and gateway to the router."""
+        key_config, suite = choose_key_config(self.directory.gateway_key_configs)
+        exchange = ObliviousExchange(key_config, suite, randbytes=system.randbytes)
+        headers = (("content-type", MEDIA_TYPE_SEALED_REQUEST),) if content else ()
+        body = exchange.encapsulate(
+            Request(
+                method,
+                self.directory.router_scheme,
+                self.directory.router_authority,
+                path,
+                headers=headers,
+                content=content,
+            )
+        )
+        return await self.post(body, exchange)
+
+    async def post(self, body: bytes, exchange: ObliviousExchange) -> Response:
+        """Send an encapsulated request to the relay and open the answer."""
+        events: list[BhttpEvent] = []
+        async with self.transport.stream(self.outer(body)) as response:
+            exchange.receive_head(response.status, header(response.headers, "content-type") or "")
+            async for part in response.content:
+                events += exchange.receive_data(part)
+            events += exchange.receive_eof()
+        (head,) = [event for event in events if isinstance(event, ResponseHead)]
+        content = b"".join(event.data for event in events if isinstance(event, ContentReceived))
+        return Response(head.status, head.headers, content=content)
+
+    def outer(self, body: bytes) -> HttpRequest:
+        """Return the POST to the relay."""
+        return HttpRequest(method="POST", url=self.directory.relay_url, headers=OUTER_HEADERS, content=body)
+
+
+async def run_attack(attack: Attack, target: Target) -> Outcome:
+    """Attack, and say whether the right thing stood in the way."""
+    try:
+        await attack.run(target)
+    except attack.refusal as exc:
+        return Outcome(attack.name, refused=True, code=exc.code, why=str(exc))
+    except ConfsecError as exc:
+        return Outcome(attack.name, refused=False, code=exc.code, why=f"it failed for another reason: {exc}")
+    return Outcome(attack.name, refused=False, code="", why="it worked")
+
+
+# --- The attacks ------------------------------------------------------------------------------------------------------
+
+
+async def _swap_gateway_key(target: Target) -> None:
+    """Put a key of the attacker's, under the gateway's key id, into the directory that one user gets."""
+    (real, *_) = target.directory.gateway_key_configs
+    swapped = evolve(real, kem_id=X_WING, public_key=kem_from_id(X_WING).generate(system.randbytes).public_key)
+    await target.ask(directory=evolve(target.directory, gateway_key_configs=(swapped,)))
+
+
+async def _change_chunk(target: Target) -> None:
+    await target.ask(_Wire(target.transport, _flip_a_bit))
+
+
+async def _drop_end(target: Target) -> None:
+    await target.ask(_Wire(target.transport, _drop_last_part))
+
+
+async def _replay(target: Target) -> None:
+    recorder = _Wire(target.transport, _leave_alone)
+    await target.ask(recorder)
+    recorded = recorder.sent[-1]
+    async with target.transport.stream(target.outer(recorded)) as response:
+        if response.status != 200:
+            raise PeerError("the gateway refused the same bytes a second time", status=response.status, section="")
+
+
+async def _replay_sealed(target: Target) -> None:
+    sealed_request = SealedClient(await target.node_keys(), randbytes=system.randbytes).seal(
+        target.inner_request().encode()
+    )
+    for _ in range(len(read_header(sealed_request).recipients) + 1):  # each candidate may run it once, and not twice
+        await target.send_sealed(sealed_request)
+
+
+async def _foreign_recipient(target: Target) -> None:
+    stranger = node_key_config(kem_from_id(X_WING).generate(system.randbytes))
+    sealed_request = SealedClient([stranger], randbytes=system.randbytes).seal(target.inner_request().encode())
+    await target.send_sealed(sealed_request)
+
+
+async def _substitute_question(target: Target) -> None:
+    """Play a candidate who knows the request secret, and has another candidate answer a question of his own."""
+    rogue = kem_from_id(X_WING).generate(system.randbytes)
+    rogue_id = node_id(node_key_config(rogue))
+    honest = (await target.node_keys())[0]
+    client = SealedClient([honest, node_key_config(rogue)], randbytes=system.randbytes)
+    sealed_request = client.seal(target.inner_request().encode())
+    # What the rogue candidate does with it:
+    parsed = read_header(sealed_request)
+    (mine,) = [recipient for recipient in parsed.recipients if recipient.node_id == rogue_id]
+    context = setup_receiver(node_hpke_suite(rogue.kem_id), rogue, mine.enc, wrap_info(rogue_id))
+    request_secret = context.open(b"", mine.wrapped_secret)
+    sealer = ChunkSealer(derive_request_sequence(request_secret, parsed.encode()))
+    question = target.inner_request(
+        b'{"messages":[{"role":"user","content":"something else"}],"max_tokens":1}'
+    ).encode()
+    forged = parsed.encode() + sealer.seal_final(pad_all(question, 16_384))
+    answer = await target.send_sealed(forged)
+    # What the client does with the honest node's answer to it:
+    client.receive_data(answer)
+    client.receive_eof()
+
+
+ATTACKS: Final = (
+    Attack(
+        "swapped-gateway-key",
+        "Whoever wrote one user's directory put a key of his own where the gateway's was.",
+        (PeerError, DecryptionError, UnknownKeyError),
+        _swap_gateway_key,
+    ),
+    Attack("changed-chunk", "The relay changes one bit of an answer.", (DecryptionError,), _change_chunk),
+    Attack("dropped-end", "The relay keeps the end of an answer back.", (TruncatedError, DecryptionError), _drop_end),
+    Attack("replay", "The relay sends an encapsulated request a second time.", (PeerError,), _replay),
+    Attack(
+        "replayed-sealed-request",
+        "The router has every candidate run a request, and then one of them again.",
+        (ReplayError,),
+        _replay_sealed,
+    ),
+    Attack(
+        "foreign-recipient",
+        "A request is sealed to a key that no node of the fleet has.",
+        (UnknownKeyError,),
+        _foreign_recipient,
+    ),
+    Attack(
+        "substituted-question",
+        "One candidate, who knows the request secret, puts another question before another candidate.",
+        (DecryptionError,),
+        _substitute_question,
+    ),
+)
+"""All attacks, by the name that `confsec demo --tamper` takes."""
+
+
+# --- A wire in the attacker's hands -----------------------------------------------------------------------------------
+
+
+Change = Callable[[AsyncIterable[bytes]], AsyncGenerator[bytes]]
+
+
+@final
+class _Wire:
+    """A transport that keeps what is sent, and changes the answers to private requests."""
+
+    def __init__(self, transport: Transport, change: Change) -> None:
+        self.sent: list[bytes] = []
+        self._transport = transport
+        self._change = change
+
+    def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[HttpResponse]:
+        return self._stream(request)
+
+    @asynccontextmanager
+    async def _stream(self, request: HttpRequest) -> AsyncGenerator[HttpResponse]:
+        body = request.content if isinstance(request.content, bytes) else b""
+        self.sent.append(body)
+        async with self._transport.stream(request) as response:
+            # A private request is the only one that is longer than its key exchange.
+            change = self._change if len(body) > _LONG else _leave_alone
+            yield evolve(response, content=change(response.content))
+
+    async def aclose(self) -> None:
+        """Leave the transport to its owner."""
+
+
+_LONG: Final = 2048
+
+
+async def _leave_alone(parts: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
+    async for part in parts:
+        yield part
+
+
+async def _flip_a_bit(parts: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
+    passed = 0
+    async for part in parts:
+        place = 600 - passed
+        passed += len(part)
+        here = 0 <= place < len(part)
+        yield part[:place] + bytes([part[place] ^ 1]) + part[place + 1 :] if here else part
+
+
+async def _drop_last_part(parts: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
+    held = b""
+    async for part in parts:
+        if held:
+            yield held
+        held = part
