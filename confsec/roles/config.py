@@ -84,7 +84,7 @@ class RoleConfig:
         256, help="Exchanges at once; more are answered 503 with Retry-After.", check=at_least(1)
     )
     max_connections: int = setting(2048, help="Connections at once; more are closed at once.", check=at_least(1))
-    max_body: int = setting(8 << 20, help="The largest request body in bytes; larger ones get 413.", check=at_least(1))
+    max_body: int = setting(9 << 20, help="The largest request body in bytes; larger ones get 413.", check=at_least(1))
     header_timeout: float = setting(
         10.0, help="Seconds that a connection has to send a request's header.", check=at_least(0.001)
     )
