@@ -4,8 +4,9 @@ All Python blocks of a file share one namespace, as in a session at the prompt. 
 with `$ ` is given to bash; the lines under it are what it prints, where `…` stands for anything. A block says what else
 is to be done with it in an HTML comment on the line before:
 
-    <!-- not run: REASON -->    leave it alone
-    <!-- file: NAME -->         write it to the file NAME, for the blocks that follow
+    <!-- not run: REASON -->        leave it alone
+    <!-- file: NAME -->             write it to the file NAME, for the blocks that follow
+    <!-- keeps running: TEXT -->    go on when its one command has printed TEXT, and end it after the last block
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import json
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from attrs import frozen
 
 _FENCE = re.compile(r"^```(\w*)\s*$")
-_COMMENT = re.compile(r"^<!-- (not run|file): (.+) -->$")
+_COMMENT = re.compile(r"^<!-- (not run|file|keeps running): (.+) -->$")
+_MARKS = ("not run", "file", "keeps running")
+_START_TIMEOUT = 60
 
 
 @frozen
@@ -36,6 +41,8 @@ class Block:
     """Why it cannot run; empty if it can."""
     file: str = ""
     """The name of the file that it is; empty if none."""
+    keeps_running: str = ""
+    """What its command prints when it is ready and goes on; empty if it is to end by itself."""
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -49,7 +56,7 @@ def blocks(text: str) -> Iterator[Block]:
         elif start is not None and line.startswith("```"):
             marks = _marks(lines[:start])
             body = "".join(part + "\n" for part in lines[start + 1 : number])
-            yield Block(language or "", start + 2, body, marks.get("not run", ""), marks.get("file", ""))
+            yield Block(language or "", start + 2, body, *(marks.get(kind, "") for kind in _MARKS))
             start = None
     if start is not None:
         raise ValueError(f"the block that begins in line {start + 1} has no end")
@@ -69,32 +76,59 @@ def _marks(before: list[str]) -> dict[str, str]:
 def run(path: Path) -> None:
     """Run all blocks of a file. Raises what they raise; `AssertionError` if a command prints something else."""
     namespace: dict[str, object] = {"__name__": "__main__"}
-    for block in blocks(path.read_text()):
-        if block.file:
-            Path(block.file).write_text(block.text)
-        if block.not_run:
-            continue
-        if block.language == "python":
+    with ExitStack() as background:
+        for block in blocks(path.read_text()):
+            if block.file:
+                Path(block.file).write_text(block.text)
+            if block.keeps_running:
+                background.enter_context(_running(block, path))
+            elif not block.not_run:
+                _run_block(block, path, namespace)
+
+
+def _run_block(block: Block, path: Path, namespace: dict[str, object]) -> None:
+    match block.language:
+        case "python":
             # Padded with empty lines, so that a traceback names the line of the Markdown file.
-            program = "\n" * (block.line - 1) + block.text
-            exec(compile(program, str(path), "exec"), namespace)
-        elif block.language == "console":
-            _run_console(block, path)
-        elif block.language == "toml":
+            exec(compile("\n" * (block.line - 1) + block.text, str(path), "exec"), namespace)
+        case "console":
+            for command, expected in _commands(block):
+                _run_command(command, expected, f"{path}, block in line {block.line}")
+        case "toml":
             tomllib.loads(block.text)
-        elif block.language == "json":
+        case "json":
             json.loads(block.text)
 
 
-def _run_console(block: Block, path: Path) -> None:
+def _commands(block: Block) -> Iterator[tuple[str, str]]:
+    """Yield each command of a console block, and what it is to print."""
     command, expected = "", ""
     for line in [*block.text.splitlines(), "$ "]:
         if not line.startswith("$ "):
             expected += line + "\n"
             continue
         if command:
-            _run_command(command, expected, f"{path}, block in line {block.line}")
+            yield command, expected
         command, expected = line[2:], ""
+
+
+@contextmanager
+def _running(block: Block, path: Path) -> Iterator[None]:
+    """Start the command of a block and wait until it says that it is ready; stop it at the end."""
+    [(command, _)] = _commands(block)
+    output = Path(f"output-of-line-{block.line}")
+    with output.open("wb") as log:
+        process = subprocess.Popen(["bash", "-c", f"exec {command}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while block.keeps_running not in output.read_text():
+            late = process.poll() is not None or time.monotonic() > deadline
+            assert not late, f"{path}, block in line {block.line}: {command!r} prints:\n{output.read_text()}"
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _run_command(command: str, expected: str, where: str) -> None:

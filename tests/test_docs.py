@@ -93,6 +93,7 @@ def test_every_page_can_be_reached_from_the_index() -> None:
         ("```python\nassert 1 == 2\n```\n", "AssertionError"),
         ("```console\n$ echo one\ntwo\n```\n", "prints"),
         ("```console\n$ false\n```\n", "exits with 1"),
+        ("<!-- keeps running: ready -->\n```console\n$ echo no\n```\n", "prints"),
         ("```toml\na = \n```\n", "TOMLDecodeError"),
         ("```python\n", "has no end"),
     ],
@@ -112,3 +113,14 @@ def test_example_sees_what_earlier_blocks_made(tmp_path: Path) -> None:
     )
     finished = run_examples(tmp_path / "page.md", tmp_path)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_command_that_keeps_running_is_waited_for_and_ended(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(
+        "<!-- keeps running: ready -->\n```console\n$ sh -c 'echo $$ > pid; echo ready; exec sleep 1000'\n```\n"
+        "```console\n$ kill -0 $(cat pid)\n```\n"
+    )
+    finished = run_examples(tmp_path / "page.md", tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
