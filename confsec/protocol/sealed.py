@@ -234,6 +234,7 @@ class SealedRequestOpened:
 
 
 SealedNodeEvent = SealedKeyReserved | SealedRequestOpened
+"""What a node learns from a sealed request, in this order."""
 
 
 @final

@@ -56,6 +56,7 @@ class SealedResponseFinished:
 
 
 SealedEvent = SealedResponseStarted | SealedContentReceived | SealedResponseFinished
+"""What a client learns from a sealed response: started once, content any number of times, finished once."""
 
 
 @final
