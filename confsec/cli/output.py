@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 import click
@@ -96,10 +96,12 @@ def read_policy(path: Path) -> Policy:
     return Policy.from_toml(text)
 
 
-def run_async(function: Callable[[], Awaitable[_T]]) -> _T:
+def run_async(
+    function: Callable[[], Awaitable[_T]], *, backend: str = "asyncio", backend_options: dict[str, Any] | None = None
+) -> _T:
     """Run an asynchronous command. A package that an extra brings becomes the line to type."""
     try:
-        return anyio.run(function)
+        return anyio.run(function, backend=backend, backend_options=backend_options)
     except ModuleNotFoundError as exc:
         extra = _EXTRAS.get((exc.name or "").partition(".")[0])
         if extra is None:

@@ -1,0 +1,18 @@
+"""`confsec gateway`."""
+
+from __future__ import annotations
+
+from confsec.cli.role_commands import role_command
+from confsec.roles.gateway import Gateway, GatewayConfig
+
+__all__ = ["command"]
+
+command = role_command(
+    "gateway",
+    GatewayConfig,
+    Gateway,
+    help="""Run a gateway (RFC 9458): it opens the outer layer, and does not see who asks.
+
+    For instance:  confsec gateway --port 8002 --targets router.example=http://127.0.0.1:8003
+    """,
+)

@@ -1,0 +1,20 @@
+"""`confsec relay`."""
+
+from __future__ import annotations
+
+from confsec.cli.role_commands import role_command
+from confsec.roles.relay import Relay, RelayConfig
+
+__all__ = ["command"]
+
+command = role_command(
+    "relay",
+    RelayConfig,
+    Relay,
+    help="""Run a relay (RFC 9458): it sees who asks, and passes on what it cannot read.
+
+    It should be run by somebody who has nothing to do with the operator of the gateway.
+
+    For instance:  confsec relay --port 8001 --gateways https://gateway.example/gateway
+    """,
+)
