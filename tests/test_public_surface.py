@@ -57,19 +57,24 @@ def defined_names(tree: ast.Module) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-def documented_constants(tree: ast.Module, source: list[str]) -> set[str]:
-    """Return the assigned names that have a sentence underneath, or a comment above or beside them."""
+def documented_names(tree: ast.Module, source: list[str]) -> set[str]:
+    """Return functions and classes with a docstring; constants with a sentence underneath, above or beside them."""
     documented = set()
     for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
-        if not isinstance(node, ast.Assign | ast.AnnAssign):
-            continue
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        underneath = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        above = source[node.lineno - 2].lstrip().startswith("#")
-        beside = "  # " in source[node.lineno - 1]
-        if underneath or above or beside:
-            documented |= {target.id for target in targets if isinstance(target, ast.Name)}
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() if ast.get_docstring(node):
+                documented.add(node.name)
+            case ast.Assign() | ast.AnnAssign() if _has_sentence(node, after, source):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                documented |= {target.id for target in targets if isinstance(target, ast.Name)}
     return documented
+
+
+def _has_sentence(node: ast.stmt, after: ast.stmt | None, source: list[str]) -> bool:
+    underneath = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+    above = source[node.lineno - 2].lstrip().startswith("#")
+    beside = "  # " in source[node.lineno - 1]
+    return underneath or above or beside
 
 
 def order(name: str) -> tuple[int, list[tuple[int, str]]]:
@@ -102,15 +107,8 @@ def test_public_names_are_documented(name: str) -> None:
     module = load(name)
     tree = syntax(module)
     assert module.__file__ is not None
-    constants = documented_constants(tree, Path(module.__file__).read_text().splitlines())
-    own = defined_names(tree) & set(public(module))
-    undocumented = [
-        item
-        for item in own
-        if item not in constants
-        and not (isinstance(getattr(module, item), type | type(load)) and getattr(module, item).__doc__)
-    ]
-    assert sorted(undocumented) == []
+    documented = documented_names(tree, Path(module.__file__).read_text().splitlines())
+    assert sorted((defined_names(tree) & set(public(module))) - documented) == []
 
 
 @each_module
