@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar, Final, final
 
@@ -30,6 +30,7 @@ __all__ = [
     "Role",
     "UnsupportedMediaTypeError",
     "WrongMethodError",
+    "in_background",
     "media_type",
 ]
 
@@ -67,7 +68,8 @@ class Exchange:
         self._body_ended = anyio.Event()
         if not _has_body(self.headers):
             self._body_ended.set()
-        self._gone = False
+        self.gone = False
+        """The client has gone."""
         self._cut: anyio.CancelScope | None = None
         self._final = anyio.current_time() + config.exchange_timeout
 
@@ -99,7 +101,7 @@ class Exchange:
         while not self._body_ended.is_set():
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                self._gone = True
+                self.gone = True
                 raise DisconnectedError("the client went away before its request ended")
             self._moved()
             part: bytes = message.get("body", b"")
@@ -141,6 +143,13 @@ class Exchange:
         await self.start(status, (*headers, ("content-length", str(len(body)))))
         await self.finish(body)
 
+    async def refuse(self, problem: Problem) -> None:
+        """Send a problem as the whole answer."""
+        headers: Headers = (("content-type", PROBLEM_TYPE), ("cache-control", "no-store"))
+        if problem.status == BusyError.status_hint:
+            headers = (*headers, _RETRY_AFTER)
+        await self.answer(problem.status, headers, problem.encode())
+
     async def forward(self, response: HttpResponse, headers: Headers) -> None:
         """Send the answer of another hop, as it comes."""
         await self.start(response.status, headers)
@@ -163,12 +172,12 @@ class Exchange:
         await self._body_ended.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._gone = True
+        self.gone = True
         if self._cut is not None:
             self._cut.cancel()
 
     def _why_cut(self) -> ConfsecError:
-        if self._gone:
+        if self.gone:
             return DisconnectedError("the client went away")
         return DeadlineError("the exchange took too long")
 
@@ -176,9 +185,9 @@ class Exchange:
         """Read a request's body to its end, within limits: closing on unread bytes would take the answer away."""
         left = _LINGER_BYTES
         with anyio.move_on_after(_LINGER_SECONDS):
-            while not self._body_ended.is_set() and left > 0 and not self._gone:
+            while not self._body_ended.is_set() and left > 0 and not self.gone:
                 message = await self._receive()
-                self._gone = message["type"] == "http.disconnect"
+                self.gone = message["type"] == "http.disconnect"
                 left -= len(message.get("body", b""))
                 if not message.get("more_body", False):
                     self._body_ended.set()
@@ -258,13 +267,12 @@ class Role:
         """Answer if nothing was answered yet. Else leave the answer incomplete: the server then cuts the connection."""
         if exchange.started or exchange.finished:
             return
-        headers: Headers = (_RETRY_AFTER,) if isinstance(error, BusyError) else ()
-        body = b""
-        if self.explains_errors:
-            headers = (*headers, ("content-type", PROBLEM_TYPE))
-            body = Problem.of(error).encode()
         with anyio.move_on_after(_ANSWER_SECONDS):
-            await exchange.answer(error.status_hint, headers, body)
+            if self.explains_errors:
+                await exchange.refuse(Problem.of(error))
+            else:
+                headers: Headers = (_RETRY_AFTER,) if isinstance(error, BusyError) else ()
+                await exchange.answer(error.status_hint, headers)
 
     async def _healthz(self, exchange: Exchange) -> None:
         state = "draining" if self.draining else "ok"
@@ -319,6 +327,22 @@ class UnsupportedMediaTypeError(ConfsecError):
 
     def __init__(self) -> None:
         super().__init__("this path does not take this media type")
+
+
+@asynccontextmanager
+async def in_background(*functions: Callable[[], Coroutine[None, None, None]]) -> AsyncGenerator[None]:
+    """Run `functions` as long as the context lasts. What its body raises comes out as it is, not in a group."""
+    error: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        for function in functions:
+            tasks.start_soon(function)
+        try:
+            yield
+        except Exception as exc:  # noqa: BLE001  # raised again below: a task group would wrap it
+            error = exc
+        tasks.cancel_scope.cancel()
+    if error is not None:
+        raise error
 
 
 def media_type(headers: Headers) -> str:

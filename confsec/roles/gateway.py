@@ -30,7 +30,7 @@ from confsec.protocol.ohttp import (
     encode_problem,
 )
 from confsec.protocol.problem import PROBLEM_TYPE, Problem
-from confsec.roles.asgi import Exchange, Role, UnsupportedMediaTypeError, media_type
+from confsec.roles.asgi import Exchange, Role, UnsupportedMediaTypeError, in_background, media_type
 from confsec.roles.config import at_least, setting
 from confsec.roles.encapsulated import ChunkedExchange, EncapsulatedExchange, OneShotExchange
 from confsec.roles.hop import HopConfig, make_transport, open_hop
@@ -112,13 +112,13 @@ class Gateway(Role):
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
-        async with anyio.create_task_group() as tasks:
-            if not self._config.keys:
-                self._turn_over()
-                tasks.start_soon(self._keep_turning_over)
-            yield
-            tasks.cancel_scope.cancel()
-        await self._transport.aclose()
+        if not self._config.keys:
+            self._turn_over()
+        try:
+            async with in_background(self._keep_turning_over):
+                yield
+        finally:
+            await self._transport.aclose()
 
     async def check(self) -> None:
         """Raise `BusyError` while no key is published."""
@@ -126,7 +126,7 @@ class Gateway(Role):
             raise BusyError("no key is published", hint="Write a new key with `confsec keys`")
 
     async def _keep_turning_over(self) -> None:
-        while True:
+        while not self._config.keys:
             await anyio.sleep(self._config.key_lifetime)
             self._turn_over()
 

@@ -7,6 +7,8 @@ nothing is added (RFC 9458, section 6.2: no `Forwarded`, no `Via`).
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import ClassVar, Final
 
@@ -60,6 +62,13 @@ class Relay(Role):
             raise ConfigError("the key gateways needs gateways, each at a path of its own")
         self._transport = transport or make_transport(config)
         super().__init__(config, {("POST", path): partial(self._relay, url) for path, url in gateways.items()})
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await self._transport.aclose()
 
     async def _relay(self, gateway: str, exchange: Exchange) -> None:
         request = HttpRequest(method="POST", url=gateway, headers=_request_fields(exchange.headers), content=exchange)
