@@ -27,7 +27,14 @@ from attrs import field, frozen
 
 from confsec.errors import LocalProtocolError, TruncatedError
 from confsec.protocol.aead import Buffer
-from confsec.protocol.chunks import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MAX_CHUNKS, ChunkOpener, ChunkSealer
+from confsec.protocol.chunks import (
+    DEFAULT_CHUNK_SIZE,
+    MAX_CHUNK_SIZE,
+    MAX_CHUNKS,
+    ChunkOpener,
+    ChunkSealer,
+    check_chunk_size,
+)
 from confsec.protocol.encapsulation import CHUNKED, GatewayExchange, setup_client
 from confsec.protocol.gateway_keys import GatewayKeyring
 from confsec.protocol.key_config import KeyConfig, SymmetricSuite
@@ -201,18 +208,17 @@ class ChunkedOhttpGateway(Machine):
         self._max_chunk = max_chunk
         self._max_chunks = max_chunks
         self._opener: ChunkOpener | None = None
-        self._accepted = False
 
     def receive_data(self, part: Buffer) -> list[ChunkedOhttpEvent]:
         """Take the next bytes of the encapsulated request and return a `ChunkReceived` for each chunk in them.
 
-        Raises `UnknownKeyError` as soon as the key is known not to be here; with the first chunk, `ReplayError`, and
-        `BusyError` for a full replay window; and `DecryptionError` and `LimitError` as `ChunkOpener` does.
+        Raises `UnknownKeyError` as soon as the key is known not to be here; `ReplayError`, and `BusyError` for a full
+        replay window; and `DecryptionError` and `LimitError` as `ChunkOpener` does.
         """
         with self._step(Step.RECEIVE):
             if self._opener is None:
                 part = self._receive_header(part)
-            return [] if self._opener is None else self._accept(self._opener.receive_data(part))
+            return [] if self._opener is None else _content(self._opener.receive_data(part))
 
     def receive_eof(self) -> list[ChunkedOhttpEvent]:
         """End the encapsulated request and return what was in its final chunk, then `RequestFinished`.
@@ -222,7 +228,7 @@ class ChunkedOhttpGateway(Machine):
         with self._step(Step.RECEIVE_EOF):
             if self._opener is None:
                 raise TruncatedError("the encapsulated request ends in its header")
-            return [*self._accept(self._opener.receive_eof()), RequestFinished()]
+            return [*_content(self._opener.receive_eof()), RequestFinished()]
 
     def begin(self) -> bytes:
         """Return the front of the encapsulated response: a fresh response nonce.
@@ -230,7 +236,7 @@ class ChunkedOhttpGateway(Machine):
         Raises `LocalProtocolError` before the first chunk of the request has opened: until then there is no client.
         """
         with self._step(Step.BEGIN):
-            if not self._accepted:
+            if not self._exchange.has_keys or not self._exchange.keys.request_sequence.sequence:
                 raise LocalProtocolError("there is nothing to respond to yet", want="the first chunk of the request")
             response_nonce = self._randbytes(self._exchange.keys.response_nonce_size)
             sealer = ChunkSealer(self._exchange.keys.response_sequence(response_nonce))
@@ -255,13 +261,6 @@ class ChunkedOhttpGateway(Machine):
             self._opener = ChunkOpener(sequence, max_chunk=self._max_chunk, max_chunks=self._max_chunks)
         return rest
 
-    def _accept(self, plaintexts: list[bytes]) -> list[ChunkedOhttpEvent]:
-        """Claim the request when its first chunk has opened, before anyone sees what is in it."""
-        if plaintexts and not self._accepted:
-            self._exchange.accept()
-            self._accepted = True
-        return _content(plaintexts)
-
 
 def _content(plaintexts: list[bytes]) -> list[ChunkedOhttpEvent]:
     return [ChunkReceived(data) for data in plaintexts if data]
@@ -272,6 +271,7 @@ class _Sender:
     """Cuts what is to be sent into chunks."""
 
     def __init__(self, sealer: ChunkSealer, chunk_size: int) -> None:
+        check_chunk_size(chunk_size)
         self._sealer = sealer
         self._chunk_size = chunk_size
 
@@ -280,7 +280,7 @@ class _Sender:
 
     def send_eof(self, data: Buffer) -> bytes:
         """Seal as much as fits into the final chunk there, and what comes before it as usual."""
-        rest = len(data) % self._chunk_size or min(len(data), self._chunk_size)
-        before = len(data) - rest
-        front = self._sealer.seal_many(data[:before], self._chunk_size) if before else b""
-        return front + self._sealer.seal_final(data[before:])
+        before = (len(data) - 1) // self._chunk_size * self._chunk_size if data else 0
+        with memoryview(data) as view:
+            front = self._sealer.seal_many(view[:before], self._chunk_size)
+            return front + self._sealer.seal_final(view[before:])

@@ -28,6 +28,7 @@ __all__ = [
     "ChunkOpener",
     "ChunkSealer",
     "ChunkSplitter",
+    "check_chunk_size",
     "encode_chunk",
 ]
 
@@ -86,8 +87,7 @@ class ChunkSealer(Machine):
         """
         self._allow(Step.SEND)
         try:
-            if chunk_size < 1:
-                raise LocalProtocolError("chunks have at least one byte", got=chunk_size, section=_SECTION)
+            check_chunk_size(chunk_size)
             self._reserve(-(-len(data) // chunk_size) + 1)
             if 0 < len(data) <= chunk_size:
                 return encode_chunk(self._sequence.seal(b"", data))
@@ -125,6 +125,12 @@ class ChunkSealer(Machine):
             if rest:
                 seal_into(b"", content[-rest:], wire[-rest - TAG_SIZE :])
         return buffer.getvalue()
+
+
+def check_chunk_size(chunk_size: int) -> None:
+    """Check that chunks can carry something. Raises `LocalProtocolError`."""
+    if chunk_size < 1:
+        raise LocalProtocolError("chunks have at least one byte", got=chunk_size, section=_SECTION)
 
 
 # The chunks of a stream have one size, or a few.

@@ -120,7 +120,7 @@ def _choose_suite(key_config: KeyConfig, suite: SymmetricSuite | None) -> Symmet
 
 @final
 class GatewayExchange:
-    """The gateway's end of an exchange: reads header and `enc`, finds the key, and claims what has opened."""
+    """The gateway's end of an exchange: reads the header, finds the key, and claims `enc` for this exchange."""
 
     def __init__(self, keyring: GatewayKeyring, labels: Labels, *, now: datetime, replay: ReplayWindow | None) -> None:
         self._keyring = keyring
@@ -146,8 +146,8 @@ class GatewayExchange:
     def receive_header(self, part: Buffer) -> bytes:
         """Take the next bytes, and return what follows the header: nothing as long as it is not whole.
 
-        Raises `UnknownKeyError` for a key or a suite that is not offered, as soon as the message names them, and
-        `DecryptionError` for a bad `enc`.
+        Raises `UnknownKeyError` for a key or a suite that is not offered, as soon as the message names them;
+        `ReplayError`, and `BusyError` for a full replay window; and `DecryptionError` for a bad `enc`.
         """
         self._buffer += part
         if self._found is None and len(self._buffer) >= _HEADER_SIZE:
@@ -155,11 +155,6 @@ class GatewayExchange:
         if self._found is None or len(self._buffer) < _HEADER_SIZE + self._found[1].kem.enc_size:
             return b""
         return self._setup(*self._found)
-
-    def accept(self) -> None:
-        """Claim the request, now that it has begun to open. Raises `ReplayError`, or `BusyError` for a full window."""
-        if self._replay is not None and self._found is not None:
-            self._replay.reserve(self.keys.enc, now=self._now, key_expires=self._found[0].accepted_until)
 
     def _find_key(self, header: RequestHeader) -> tuple[GatewayKey, HpkeSuite]:
         """Find the key, and check that it is offered for the suite (steps 1a and 1b of section 4.3)."""
@@ -171,6 +166,9 @@ class GatewayExchange:
     def _setup(self, key: GatewayKey, suite: HpkeSuite) -> bytes:
         end = _HEADER_SIZE + suite.kem.enc_size
         header, enc = bytes(self._buffer[:_HEADER_SIZE]), bytes(self._buffer[_HEADER_SIZE:end])
+        # Claimed before it is opened: a replay costs no private key operation, and the time is that of the look-up.
+        if self._replay is not None:
+            self._replay.reserve(enc, now=self._now, key_expires=key.accepted_until)
         context = setup_receiver(suite, key.decapsulator, enc, _info(self._labels, header))
         self._keys = ExchangeKeys(suite, context, enc, self._labels)
         rest = bytes(self._buffer[end:])

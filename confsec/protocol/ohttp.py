@@ -101,7 +101,7 @@ _PROBLEM_TITLES: Final = {
 
 @frozen
 class RequestReceived:
-    """A request arrived whole, opened, and was not seen before."""
+    """A request arrived whole and opened. With a replay window, it was not seen before."""
 
     content: bytes = field(repr=False)
     """The request in binary HTTP."""
@@ -199,8 +199,8 @@ class OhttpGateway(Machine):
     def receive_data(self, part: Buffer) -> list[OhttpEvent]:
         """Take the next bytes of the encapsulated request. Returns no events.
 
-        Raises `UnknownKeyError` as soon as the key is known not to be here, `DecryptionError` for a bad `enc`, and
-        `LimitError` if the request is too long.
+        Raises `UnknownKeyError` as soon as the key is known not to be here; `ReplayError`, and `BusyError` for a full
+        replay window; `DecryptionError` for a bad `enc`; and `LimitError` if the request is too long.
         """
         with self._step(Step.RECEIVE):
             self._body.receive_data(part if self._exchange.has_keys else self._exchange.receive_header(part))
@@ -209,13 +209,11 @@ class OhttpGateway(Machine):
     def receive_eof(self) -> list[OhttpEvent]:
         """End the encapsulated request and return `RequestReceived` (section 4.3).
 
-        Raises `TruncatedError` or `DecryptionError`, `ReplayError`, and `BusyError` if the replay window is full.
+        Raises `TruncatedError` if it was cut in its header, and `DecryptionError`.
         """
         with self._step(Step.RECEIVE_EOF):
             sequence = self._exchange.keys.request_sequence
-            request = sequence.open(b"", self._body.receive_eof())
-            self._exchange.accept()
-            return [RequestReceived(request)]
+            return [RequestReceived(sequence.open(b"", self._body.receive_eof()))]
 
     def encapsulate_response(self, response: Buffer) -> bytes:
         """Return the encapsulated response (section 4.4)."""

@@ -22,6 +22,7 @@ _SECTION: Final = "RFC 9458, section 6.5"
 _DATE_SECTION: Final = "RFC 9458, section 6.5.1"
 _MAX_DATE: Final = 64
 _MINUTE: Final = timedelta(minutes=1)
+_PATIENCE: Final = _MINUTE
 
 
 @final
@@ -32,10 +33,11 @@ class ReplayWindow:
         """Remember at most `capacity` requests.
 
         With `date_tolerance`, a request is forgotten once its Date must be too old. Then the gateway has to refuse what
-        `verify_date` with the same tolerance refuses, requests without a Date included.
+        `verify_date` refuses with the same tolerance and the same `now`, requests without a Date included.
         """
         self._capacity = capacity
         self._date_tolerance = date_tolerance
+        self._latest = datetime.min.replace(tzinfo=UTC)
         self._claimed: set[bytes] = set()
         # The same digests by the minute in which they can be forgotten.
         self._expiries: dict[datetime, list[bytes]] = {}
@@ -44,12 +46,16 @@ class ReplayWindow:
         return len(self._claimed)
 
     def reserve(self, enc: bytes, *, now: datetime, key_expires: datetime) -> None:
-        """Claim `enc`, whose key opens messages until `key_expires`, for one exchange.
+        """Claim `enc`, whose key opens messages until `key_expires`, for the exchange that began at `now`.
 
-        Call it when the message has opened, so that only whole requests take up room. Raises `ReplayError` if it was
-        claimed before, and `BusyError` if the window is full.
+        Raises `ReplayError` if it was claimed before, and `BusyError` if the window is full.
         """
-        self._forget(now)
+        self._latest = max(self._latest, now)
+        horizon = self._latest - _PATIENCE
+        # Whoever begins an exchange, and sends its header when we have forgotten what he repeats, is too late.
+        if now < horizon:
+            raise ReplayError("this request took too long to be told from a replay", section=_SECTION)
+        self._forget(horizon)
         digest = hashlib.sha256(enc).digest()
         if digest in self._claimed:
             raise ReplayError("this request arrived before", section=_SECTION)
@@ -58,8 +64,8 @@ class ReplayWindow:
         self._claimed.add(digest)
         self._expiries.setdefault(self._expiry(now, key_expires), []).append(digest)
 
-    def _forget(self, now: datetime) -> None:
-        for expiry in [expiry for expiry in self._expiries if expiry <= now]:
+    def _forget(self, horizon: datetime) -> None:
+        for expiry in [expiry for expiry in self._expiries if expiry <= horizon]:
             self._claimed.difference_update(self._expiries.pop(expiry))
 
     def _expiry(self, now: datetime, key_expires: datetime) -> datetime:
