@@ -19,7 +19,7 @@ _CELL = "interop"
 # Where tests share a cell, the last of these stands there.
 _OUTCOMES = {"passed": "ok", "xfailed": "missing", "skipped": "skipped", "failed": "FAILED", "error": "FAILED"}
 
-FillCell = Callable[[Program, str, object, str], None]
+FillCell = Callable[[Program | str, str, object, str], None]
 StartPeer = Callable[[Program], Peer]
 
 
@@ -34,8 +34,9 @@ class _Line:
 def fill_cell(record_property: Callable[[str, object], None]) -> FillCell:
     """Say which cell the test fills: the peer, the form, the suite, and who speaks to whom."""
 
-    def fill(program: Program, form: str, suite: object, direction: str) -> None:
-        record_property(_CELL, (_Line(program.name, form, str(suite)), direction))
+    def fill(program: Program | str, form: str, suite: object, direction: str) -> None:
+        name = program if isinstance(program, str) else program.name
+        record_property(_CELL, (_Line(name, form, str(suite)), direction))
 
     return fill
 

@@ -28,7 +28,12 @@ PEER_CHUNK: Final = 1 << 14
 """What every receiver takes; peers take no more (chunked OHTTP, section 3)."""
 
 REQUEST: Final = Request(
-    "POST", "https", "target.example", "/v1/chat/completions?x=1", (("content-type", "application/json"),), b'{"a":1}'
+    "POST",
+    "https",
+    "target.example",
+    "/v1/chat/completions?x=1",
+    (("content-type", "application/json"),),
+    b'{"a":1}',
 )
 RESPONSE: Final = Response(200, (("content-type", "text/plain"),), b"an answer")
 

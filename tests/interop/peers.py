@@ -20,9 +20,20 @@ from typing import Any, Self, final
 
 from attrs import field, frozen
 
-from tests.interop.build import GO_OPENPCC, JS_BHTTP, PROGRAMS, RUST, PeerMissingError, Program, ToolMissingError, build
+from tests.interop.build import (
+    GO_CHRIS_WOOD,
+    GO_OPENPCC,
+    JS_BHTTP,
+    PROGRAMS,
+    RUST,
+    PeerMissingError,
+    Program,
+    ToolMissingError,
+    build,
+)
 
 __all__ = [
+    "GO_CHRIS_WOOD",
     "GO_OPENPCC",
     "JS_BHTTP",
     "PROGRAMS",
@@ -87,7 +98,11 @@ class Peer:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
         )
         self._received = bytearray()
 
@@ -95,7 +110,10 @@ class Peer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -155,8 +173,44 @@ class Peer:
         """Let the peer encode a message of binary HTTP."""
         return bytes.fromhex(self.call("bhttp_encode", message=message, indeterminate=indeterminate)["message"])
 
+    def serve(self, gateway: PeerGateway, *, chunk: int = 0) -> str:
+        """Start the peer's own HTTP gateway, in front of a target that answers with what it gets. Return its URL.
+
+        It takes chunks of `chunk` bytes; 0 leaves the peer's default.
+        """
+        return str(self.call("serve", gateway=gateway.handle, chunk=chunk)["url"])
+
+    def fetch(
+        self,
+        key_config: bytes,
+        url: str,
+        *,
+        method: str,
+        target: str,
+        content: bytes = b"",
+        chunked: bool = False,
+    ) -> dict[str, Any]:
+        """Let the peer's own HTTP client send a request for `target` through the relay or gateway at `url`."""
+        answer = self.call(
+            "fetch",
+            key_config=key_config,
+            url=url,
+            method=method,
+            target=target,
+            content=content,
+            chunked=chunked,
+        )
+        message: dict[str, Any] = answer["message"]
+        return message
+
     def bench(
-        self, what: str, *, size: int, suite: PeerSuite | None = None, iterations: int = 1, chunk: int = 0
+        self,
+        what: str,
+        *,
+        size: int,
+        suite: PeerSuite | None = None,
+        iterations: int = 1,
+        chunk: int = 0,
     ) -> float:
         """Let the peer do work and return the seconds that it took. Raises `PeerError` for what it does not have."""
         ids = {"kem": suite.kem_id, "kdf": suite.kdf_id, "aead": suite.aead_id, "key_id": 7} if suite else {}

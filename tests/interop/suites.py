@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.interop.peers import GO_OPENPCC, RUST, PeerSuite, Program
+from tests.interop.peers import GO_CHRIS_WOOD, GO_OPENPCC, RUST, PeerSuite, Program
 
 _AES128, _AES256, _CHACHA20 = 1, 2, 3
 
@@ -22,7 +23,7 @@ X_WING: Final = PeerSuite("X-Wing, SHA-256, AES-256-GCM", 0x647A, 1, _AES256)
 
 NOT_IN_RUST: Final = "this crate has no AES-256-GCM: its rust-hpke part supports AES-128-GCM and ChaCha20-Poly1305"
 
-PEER_SUITES: Final = (
+CHUNKED_SUITES: Final = (
     (RUST, X25519_AES128),
     (RUST, X25519_AES256),
     (RUST, X25519_CHACHA20),
@@ -30,9 +31,15 @@ PEER_SUITES: Final = (
 )
 
 
-def peer_suites() -> list[ParameterSet]:
+ONE_SHOT_SUITES: Final = (
+    *CHUNKED_SUITES,
+    *((GO_CHRIS_WOOD, suite) for suite in (X25519_AES128, X25519_CHACHA20, P256, X_WING)),
+)
+
+
+def peer_suites(pairs: Iterable[tuple[Program, PeerSuite]]) -> list[ParameterSet]:
     """Return the parameters `program` and `suite` of every pair."""
-    return [pytest.param(program, suite, id=f"{program.folder}-{suite}") for program, suite in PEER_SUITES]
+    return [pytest.param(program, suite, id=f"{program.folder}-{suite}") for program, suite in pairs]
 
 
 def expect_support(program: Program, suite: PeerSuite) -> None:

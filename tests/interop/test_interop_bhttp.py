@@ -70,7 +70,11 @@ def check_same(theirs: dict[str, Any], message: Request | Response) -> None:
 @both_lengths
 @every_message
 def test_peer_decodes_what_we_encode(
-    start_peer: StartPeer, fill_cell: FillCell, program: Program, message: Request | Response, length: str
+    start_peer: StartPeer,
+    fill_cell: FillCell,
+    program: Program,
+    message: Request | Response,
+    length: str,
 ) -> None:
     fill_cell(program, "binary HTTP", length, DECODED)
     kind = "request" if isinstance(message, Request) else "response"
@@ -84,7 +88,11 @@ def test_peer_decodes_what_we_encode(
 @both_lengths
 @every_message
 def test_we_decode_what_a_peer_encodes(
-    start_peer: StartPeer, fill_cell: FillCell, program: Program, message: Request | Response, length: str
+    start_peer: StartPeer,
+    fill_cell: FillCell,
+    program: Program,
+    message: Request | Response,
+    length: str,
 ) -> None:
     fill_cell(program, "binary HTTP", length, ENCODED)
     if (program, length) == (JS_BHTTP, INDETERMINATE):

@@ -8,12 +8,23 @@ from confsec.errors import ConfsecError, DecryptionError, TruncatedError, Unknow
 from confsec.protocol.chunked_ohttp import ChunkedOhttpClient
 from confsec.protocol.key_config import decode_key_configs, encode_key_configs
 from tests.interop import ours
+from tests.interop.build import find_in_npm
 from tests.interop.conftest import FillCell, StartPeer
 from tests.interop.ours import PARTS, REQUEST, RESPONSE
-from tests.interop.peers import GO_OPENPCC, RUST, PeerError, PeerSuite, Program
-from tests.interop.suites import X25519_AES128, X25519_CHACHA20, expect_support, peer_suites
+from tests.interop.peers import GO_OPENPCC, RUST, PeerError, PeerMissingError, PeerSuite, Program, ToolMissingError
+from tests.interop.suites import (
+    CHUNKED_SUITES,
+    ONE_SHOT_SUITES,
+    X25519_AES128,
+    X25519_CHACHA20,
+    expect_support,
+    peer_suites,
+)
+from tests.support import require_or_skip
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
+
+JS_OHTTP = "ohttp-ts"
 
 ONE_SHOT = "one-shot"
 CHUNKED = "chunked"
@@ -21,14 +32,18 @@ CHUNKED = "chunked"
 THEIRS_TO_OURS = "their client to our gateway"
 OURS_TO_THEIRS = "our client to their gateway"
 
-every_suite = pytest.mark.parametrize("program, suite", peer_suites())
+every_suite = pytest.mark.parametrize("program, suite", peer_suites(ONE_SHOT_SUITES))
+every_chunked_suite = pytest.mark.parametrize("program, suite", peer_suites(CHUNKED_SUITES))
 both_forms = pytest.mark.parametrize("form", [ONE_SHOT, CHUNKED])
 every_peer = pytest.mark.parametrize("program", [RUST, GO_OPENPCC], ids=lambda program: program.folder)
 
 
 @every_suite
 def test_their_client_speaks_with_our_gateway(
-    start_peer: StartPeer, fill_cell: FillCell, program: Program, suite: PeerSuite
+    start_peer: StartPeer,
+    fill_cell: FillCell,
+    program: Program,
+    suite: PeerSuite,
 ) -> None:
     fill_cell(program, ONE_SHOT, suite, THEIRS_TO_OURS)
     expect_support(program, suite)
@@ -42,7 +57,10 @@ def test_their_client_speaks_with_our_gateway(
 
 @every_suite
 def test_our_client_speaks_with_their_gateway(
-    start_peer: StartPeer, fill_cell: FillCell, program: Program, suite: PeerSuite
+    start_peer: StartPeer,
+    fill_cell: FillCell,
+    program: Program,
+    suite: PeerSuite,
 ) -> None:
     fill_cell(program, ONE_SHOT, suite, OURS_TO_THEIRS)
     expect_support(program, suite)
@@ -55,9 +73,12 @@ def test_our_client_speaks_with_their_gateway(
     assert ours.receive_whole(client, enc_response) == RESPONSE.encode()
 
 
-@every_suite
+@every_chunked_suite
 def test_their_client_speaks_in_chunks_with_our_gateway(
-    start_peer: StartPeer, fill_cell: FillCell, program: Program, suite: PeerSuite
+    start_peer: StartPeer,
+    fill_cell: FillCell,
+    program: Program,
+    suite: PeerSuite,
 ) -> None:
     fill_cell(program, CHUNKED, suite, THEIRS_TO_OURS)
     expect_support(program, suite)
@@ -74,9 +95,12 @@ def test_their_client_speaks_in_chunks_with_our_gateway(
     assert peer.client_open_response(sent.exchange, enc_response).data == b"".join(PARTS)
 
 
-@every_suite
+@every_chunked_suite
 def test_our_client_speaks_in_chunks_with_their_gateway(
-    start_peer: StartPeer, fill_cell: FillCell, program: Program, suite: PeerSuite
+    start_peer: StartPeer,
+    fill_cell: FillCell,
+    program: Program,
+    suite: PeerSuite,
 ) -> None:
     fill_cell(program, CHUNKED, suite, OURS_TO_THEIRS)
     expect_support(program, suite)
@@ -116,7 +140,8 @@ def test_their_gateway_refuses_a_changed_request(start_peer: StartPeer, program:
 
 @every_peer
 def test_their_client_refuses_a_chunked_response_without_its_final_chunk(
-    start_peer: StartPeer, program: Program
+    start_peer: StartPeer,
+    program: Program,
 ) -> None:
     peer, keyring = start_peer(program), ours.make_keyring(X25519_AES128)
     sent = peer.client_encapsulate(ours.key_config_of(keyring).encode(), PARTS, chunked=True)
@@ -130,7 +155,9 @@ def test_their_client_refuses_a_chunked_response_without_its_final_chunk(
 @every_peer
 @both_forms
 def test_our_gateway_refuses_their_request_when_it_is_cut_or_changed(
-    start_peer: StartPeer, program: Program, form: str
+    start_peer: StartPeer,
+    program: Program,
+    form: str,
 ) -> None:
     peer, keyring = start_peer(program), ours.make_keyring(X25519_AES128)
     config = ours.key_config_of(keyring).encode()
@@ -166,3 +193,15 @@ def test_our_client_refuses_their_chunked_response_at_every_cut(start_peer: Star
         client, enc_response = exchange()
         with pytest.raises(ConfsecError):
             ours.receive_chunks(client, enc_response[:cut])
+
+
+def test_javascript_peer_is_asked_for(fill_cell: FillCell) -> None:
+    fill_cell(JS_OHTTP, CHUNKED, "X25519", THEIRS_TO_OURS)
+    fill_cell(JS_OHTTP, CHUNKED, "X25519", OURS_TO_THEIRS)
+    try:
+        find_in_npm(JS_OHTTP)
+    except PeerMissingError as exc:
+        pytest.xfail(str(exc))
+    except ToolMissingError as exc:
+        require_or_skip(str(exc))
+    pytest.xfail("npm has it now; it needs Node 24, and no program of ours speaks for it yet")

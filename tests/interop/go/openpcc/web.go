@@ -6,18 +6,33 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/openpcc/ohttp"
+	"github.com/openpcc/ohttp/encoding/bhttp"
 )
 
-// serve starts the library's gateway on loopback, in front of a target that sends back what it gets.
+// serve starts the library's gateway on loopback, in front of a target that sends back what it gets. Requests may have
+// chunks of `chunk` bytes; 0 leaves the library's default.
 func (e *exchanges) serve(c command) (answer, error) {
 	pair, found := e.gateways[c.Gateway]
 	if !found {
 		return nil, errors.New("no such gateway")
 	}
-	gateway, err := ohttp.NewGateway(pair, ohttp.WithRequestValidator(ohttp.NewHostnameAllowlist("target.example")))
+	var limits []bhttp.Option
+	if c.Chunk > 0 {
+		limits = append(limits, bhttp.MaxRequestChunkLen(c.Chunk))
+	}
+	decoder, err := bhttp.NewRequestDecoder(limits...)
+	if err != nil {
+		return nil, err
+	}
+	gateway, err := ohttp.NewGateway(
+		pair,
+		ohttp.WithRequestDecoder(decoder),
+		ohttp.WithRequestValidator(ohttp.NewHostnameAllowlist("target.example")),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -33,15 +48,21 @@ func (e *exchanges) serve(c command) (answer, error) {
 	return answer{"url": "http://" + listener.Addr().String() + "/gateway"}, nil
 }
 
-// echo answers with what it got, in one piece or, with ?flush, piece by piece.
+// echo answers with what it got, whole or, with ?flush, in chunks.
 func echo(w http.ResponseWriter, r *http.Request) {
+	// All of it first: Go's HTTP/1 server drops what is unread once the response begins.
+	content, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	w.Header().Set("x-saw", r.Method+" "+r.Host+r.URL.RequestURI())
 	w.Header().Set("content-type", r.Header.Get("content-type"))
-	w.WriteHeader(http.StatusCreated)
-	if flusher, ok := w.(http.Flusher); ok && r.URL.Query().Has("flush") {
-		flusher.Flush()
+	if !r.URL.Query().Has("flush") {
+		w.Header().Set("content-length", strconv.Itoa(len(content)))
 	}
-	io.Copy(w, r.Body)
+	w.WriteHeader(http.StatusCreated)
+	w.Write(content)
 }
 
 // fetch sends one request through the library's client transport to a relay or gateway.
