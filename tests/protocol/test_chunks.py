@@ -21,6 +21,7 @@ from confsec.protocol.aead import Aead, AeadSequence
 from confsec.protocol.chunks import (
     DEFAULT_CHUNK_SIZE,
     MAX_CHUNK_SIZE,
+    MAX_CHUNKS,
     ChunkOpener,
     ChunkSealer,
     ChunkSplitter,
@@ -37,8 +38,8 @@ def sequence(key: bytes = KEY) -> AeadSequence:
     return AeadSequence(Aead.AES_128_GCM, key, bytes(12))
 
 
-def open_all(wire: bytes, **limits: int) -> bytes:
-    opener = ChunkOpener(sequence(), **limits)
+def open_all(wire: bytes, *, max_chunks: int = MAX_CHUNKS) -> bytes:
+    opener = ChunkOpener(sequence(), max_chunks=max_chunks)
     return b"".join([*opener.receive_data(wire), *opener.receive_eof()])
 
 

@@ -31,7 +31,7 @@ def test_request_is_remembered_as_long_as_its_key_opens_it() -> None:
     with pytest.raises(ReplayError):
         window.reserve(b"a", now=expires - timedelta(microseconds=1), key_expires=expires)
     assert len(window) == 1
-    window.reserve(b"b", now=expires + MINUTE, key_expires=expires + HOUR)
+    window.reserve(b"b", now=expires + 2 * MINUTE, key_expires=expires + HOUR)
     assert len(window) == 1
 
 
@@ -41,15 +41,23 @@ def test_request_with_a_date_is_remembered_until_its_date_is_too_old() -> None:
     # A Date of 5 minutes ahead is accepted at EPOCH, and still 10 minutes later.
     with pytest.raises(ReplayError):
         window.reserve(b"a", now=EPOCH + 10 * MINUTE, key_expires=EPOCH + HOUR)
-    window.reserve(b"b", now=EPOCH + 11 * MINUTE, key_expires=EPOCH + HOUR)
+    window.reserve(b"b", now=EPOCH + 12 * MINUTE, key_expires=EPOCH + HOUR)
     assert len(window) == 1
 
 
 def test_date_does_not_outlive_the_key() -> None:
     window = ReplayWindow(date_tolerance=HOUR)
     window.reserve(b"a", now=EPOCH, key_expires=EPOCH + MINUTE)
-    window.reserve(b"b", now=EPOCH + 2 * MINUTE, key_expires=EPOCH + HOUR)
+    window.reserve(b"b", now=EPOCH + 3 * MINUTE, key_expires=EPOCH + HOUR)
     assert len(window) == 1
+
+
+def test_exchange_that_began_too_long_ago_is_refused() -> None:
+    window = ReplayWindow()
+    window.reserve(b"a", now=EPOCH + HOUR, key_expires=EPOCH + 2 * HOUR)
+    window.reserve(b"b", now=EPOCH + HOUR - MINUTE, key_expires=EPOCH + 2 * HOUR)
+    with pytest.raises(ReplayError, match="too long to be told from a replay"):
+        window.reserve(b"c", now=EPOCH + HOUR - MINUTE - MINUTE / 60, key_expires=EPOCH + 2 * HOUR)
 
 
 def test_full_window_refuses_and_forgets_nothing() -> None:
@@ -60,7 +68,7 @@ def test_full_window_refuses_and_forgets_nothing() -> None:
         window.reserve(b"c", now=EPOCH, key_expires=EPOCH + HOUR)
     with pytest.raises(ReplayError):
         window.reserve(b"a", now=EPOCH, key_expires=EPOCH + HOUR)
-    window.reserve(b"c", now=EPOCH + HOUR + MINUTE, key_expires=EPOCH + 2 * HOUR)
+    window.reserve(b"c", now=EPOCH + HOUR + 2 * MINUTE, key_expires=EPOCH + 2 * HOUR)
 
 
 @pytest.mark.parametrize(
