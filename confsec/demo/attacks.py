@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, final
+from types import TracebackType
+from typing import Final, Self, final
 
 from attrs import evolve, frozen
 
@@ -43,7 +44,7 @@ from confsec.protocol.sealed import MEDIA_TYPE_SEALED_REQUEST, MEDIA_TYPE_SEALED
 from confsec.protocol.sealed_keys import derive_request_sequence, wrap_info
 from confsec.protocol.sealed_padding import pad_all
 
-__all__ = ["ATTACKS", "Attack", "Outcome", "run_attack"]
+__all__ = ["ATTACKS", "Attack", "Outcome", "Target", "run_attack"]
 
 X_WING: Final = 0x647A
 
@@ -57,6 +58,10 @@ class Outcome:
     code: str
     """The stable code of the error that refused it, or empty."""
     why: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return the outcome as JSON values."""
+        return {"name": self.name, "refused": self.refused, "code": self.code, "why": self.why}
 
 
 @frozen
@@ -83,6 +88,14 @@ class Target:
         self.directory = directory
         self.question = question
         self.transport = HttpTransport()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.transport.aclose()
 
     async def ask(self, transport: Transport | None = None, directory: ServiceDirectory | None = None) -> None:
         """Ask as an honest client does, over a wire that somebody may control."""

@@ -28,9 +28,10 @@ _MAX_LINE: Final = 65_536
 class RoleProcess:
     """A role that runs, and where it listens."""
 
-    def __init__(self, role: str, process: Process, url: str, log: Path) -> None:
+    def __init__(self, role: str, process: Process, log: Path) -> None:
         self.role = role
-        self.url = url
+        self.url = ""
+        """Where it listens, once `ready` has returned."""
         self.log = log
         """What the process wrote to standard error: never a prompt or an answer."""
         self._process = process
@@ -39,6 +40,15 @@ class RoleProcess:
     def pid(self) -> int:
         """The id of the process."""
         return self._process.pid
+
+    async def ready(self) -> str:
+        """Wait until the role listens, and return its URL.
+
+        Raises `BackendError` with the last line that it wrote if it ends instead, and `DeadlineError` after 30 seconds.
+        """
+        if not self.url:
+            self.url = await _hear_address(self._process, self.role, self.log)
+        return self.url
 
     def kill(self) -> None:
         """End the process at once, as a power cut would."""
@@ -59,20 +69,17 @@ class RoleProcess:
 
 @asynccontextmanager
 async def start_role(role: str, *options: str, log: Path) -> AsyncGenerator[RoleProcess]:
-    """Start `confsec ROLE OPTIONS…` and wait until it listens; stop it in the end.
-
-    Raises `BackendError` with the last line that it wrote if it ends at once, and `DeadlineError` after 30 seconds.
-    """
+    """Start `confsec ROLE OPTIONS…`, to be awaited with `RoleProcess.ready`; stop it in the end."""
     command = [sys.executable, "-m", "confsec", role, *options]
     with log.open("wb") as stderr:
         process = await anyio.open_process(command, stdin=subprocess.DEVNULL, stderr=stderr, env=_environment())
-    running = RoleProcess(role, process, "", log)
+    running = RoleProcess(role, process, log)
     try:
-        running.url = await _hear_address(process, role, log)
         yield running
     finally:
         await running.stop()
-        await process.aclose()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
 
 
 async def _hear_address(process: Process, role: str, log: Path) -> str:

@@ -101,9 +101,15 @@ class Tap:
 async def open_tap(name: str, url: str) -> AsyncGenerator[Tap]:
     """Listen on a free port of 127.0.0.1 and pass on to `url` what comes."""
     tap = Tap(name, url)
+    error: Exception | None = None
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - anyio's, not Django's
         tap.url = f"http://127.0.0.1:{port}"
         tasks.start_soon(listener.serve, tap.serve)
-        yield tap
+        try:
+            yield tap
+        except Exception as exc:  # noqa: BLE001 - raised again below: a task group would wrap it
+            error = exc
         tasks.cancel_scope.cancel()
+    if error is not None:
+        raise error

@@ -1,0 +1,214 @@
+"""One question through the demo service, and what was seen on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from attrs import frozen
+
+from confsec.backends import system
+from confsec.backends.api import HttpRequest
+from confsec.client import Client, PrivateInfo, private_info
+from confsec.demo.service import DemoService
+from confsec.demo.tap import Tap
+from confsec.errors import EngineError
+from confsec.protocol.policy import UNSAFE_UNATTESTED
+
+__all__ = [
+    "CLIENT_ADDRESS",
+    "Hop",
+    "Timings",
+    "Turn",
+    "ask",
+    "chat_request",
+    "choose_model",
+    "new_client",
+    "read_events",
+]
+
+CLIENT_ADDRESS: Final = "127.0.0.77"
+"""The client's address: one that nobody else here has, so that it can be looked for."""
+
+_ROLES: Final = ("relay", "gateway", "router", "node")
+_SAMPLE: Final = 24
+_SAMPLES: Final = 8
+
+
+@frozen(kw_only=True)
+class Hop:
+    """What one role saw of one question, read off its wire."""
+
+    name: str
+    """relay, gateway, router or node."""
+
+    addresses: tuple[str, ...]
+    """Where its connections came from."""
+
+    bytes_in: int
+    bytes_out: int
+
+    first_byte_ms: float
+    """When the first byte of the question came in, in milliseconds after the client began to send."""
+
+    first_answer_ms: float
+    """When the first byte went out."""
+
+    saw_client: bool
+    """Whether the client's address was there to see, as a connection's or in the bytes."""
+
+    saw_prompt: bool
+    """Whether the prompt was there to read."""
+
+    saw_answer: bool
+    """Whether any piece of the answer was there to read."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the hop as JSON values."""
+        return {
+            "name": self.name,
+            "addresses": list(self.addresses),
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "first_byte_ms": round(self.first_byte_ms, 3),
+            "first_answer_ms": round(self.first_answer_ms, 3),
+            "saw_client": self.saw_client,
+            "saw_prompt": self.saw_prompt,
+            "saw_answer": self.saw_answer,
+        }
+
+
+@frozen(kw_only=True)
+class Timings:
+    """How long it took, in milliseconds."""
+
+    first_token_ms: float
+    """From the call to the first piece of text."""
+
+    total_ms: float
+    """From the call to the end of the answer."""
+
+    pieces: int
+    """How many pieces of text came."""
+
+
+@frozen(kw_only=True)
+class Turn:
+    """A question that was answered."""
+
+    answer: str
+    info: PrivateInfo
+    hops: tuple[Hop, ...]
+    timings: Timings
+
+
+def new_client(service: DemoService) -> Client:
+    """Return a client of the demo service. Nothing vouches for its nodes, and the name of the policy says so."""
+    return Client(service.directory_file, policy=UNSAFE_UNATTESTED, source_address=CLIENT_ADDRESS)
+
+
+async def choose_model(client: Client) -> str:
+    """Ask the engine which model it has. Raises `EngineError` if it names none."""
+    answer = await client.request("GET", "/v1/models")
+    models = answer.json()
+    match models:
+        case {"data": [{"id": str(model)}, *_]}:
+            return model
+    raise EngineError("the engine names no model", got=f"status {answer.status}")
+
+
+def chat_request(model: str, prompt: str, *, max_tokens: int = 48) -> bytes:
+    """Return a chat completion request that streams."""
+    messages = [{"role": "user", "content": prompt}]
+    return json.dumps({"model": model, "messages": messages, "stream": True, "max_tokens": max_tokens}).encode()
+
+
+async def ask(
+    service: DemoService,
+    client: Client,
+    model: str,
+    prompt: str,
+    on_text: Callable[[str], None] = lambda _text: None,
+) -> Turn:
+    """Ask one question, hand each piece of the answer to `on_text`, and read off the wires who saw what.
+
+    Raises what `Client.stream` raises, and `EngineError` if the engine refuses the question.
+    """
+    service.forget()
+    content = chat_request(model, prompt)
+    began = system.monotonic()
+    first: float | None = None
+    pieces: list[str] = []
+    raw = bytearray()
+    request = HttpRequest(
+        method="POST", url="/v1/chat/completions", headers=(("content-type", "application/json"),), content=content
+    )
+    async with client.stream(request) as response:
+        info = private_info(response)
+        events = read_events()
+        async for part in response.content:
+            raw += part
+            for text in events(part):
+                first = first or system.monotonic()
+                pieces.append(text)
+                on_text(text)
+        if response.status != 200:
+            raise EngineError("the engine refused the question", got=f"status {response.status}")
+    ended = system.monotonic()
+    timings = Timings(
+        first_token_ms=((first or ended) - began) * 1000, total_ms=(ended - began) * 1000, pieces=len(pieces)
+    )
+    return Turn(
+        answer="".join(pieces), info=info, hops=_hops(service, prompt.encode(), bytes(raw), began), timings=timings
+    )
+
+
+def read_events() -> Callable[[bytes], list[str]]:
+    """Return a function that takes a stream of server-sent events part by part and returns the pieces of text in it."""
+    waiting = bytearray()
+
+    def read(part: bytes) -> list[str]:
+        nonlocal waiting
+        *lines, rest = (bytes(waiting) + part).split(b"\n")
+        waiting = bytearray(rest)
+        return [text for line in lines if (text := _text_of(line))]
+
+    return read
+
+
+def _text_of(line: bytes) -> str:
+    if not line.startswith(b"data: {"):
+        return ""
+    match json.loads(line[6:]):
+        case {"choices": [{"delta": {"content": str(text)}}, *_]}:
+            return text
+    return ""
+
+
+def _hops(service: DemoService, prompt: bytes, answer: bytes, began: float) -> tuple[Hop, ...]:
+    """Read off the wires. Of the nodes, the one that answered sent the most."""
+    nodes = [tap for name, tap in service.taps.items() if name.startswith("node")]
+    taps = [service.taps[role] for role in _ROLES[:-1]] + [max(nodes, key=lambda tap: len(tap.seen.sent))]
+    return tuple(_hop(role, tap, prompt, answer, began) for role, tap in zip(_ROLES, taps, strict=True))
+
+
+def _hop(role: str, tap: Tap, prompt: bytes, answer: bytes, began: float) -> Hop:
+    seen = tap.seen
+    return Hop(
+        name=role,
+        addresses=tuple(sorted(seen.addresses)),
+        bytes_in=len(seen.received),
+        bytes_out=len(seen.sent),
+        first_byte_ms=((seen.first_at or began) - began) * 1000,
+        first_answer_ms=((seen.first_sent_at or began) - began) * 1000,
+        saw_client=CLIENT_ADDRESS in seen.addresses or seen.contains(CLIENT_ADDRESS.encode()),
+        saw_prompt=seen.contains(prompt),
+        saw_answer=any(seen.contains(sample) for sample in _samples(answer)),
+    )
+
+
+def _samples(answer: bytes) -> list[bytes]:
+    """Return pieces of the raw answer from all over it: a role that could read any of it would show one of them."""
+    step = max(1, (len(answer) - _SAMPLE) // _SAMPLES)
+    return [answer[start : start + _SAMPLE] for start in range(0, max(1, len(answer) - _SAMPLE), step)]
