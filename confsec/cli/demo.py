@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import anyio
 import click
 from attrs import frozen
 
@@ -67,10 +66,10 @@ def command(
     *,
     as_json: bool,
 ) -> int:
-    """Run the whole service on this machine and send a prompt through it.
+    r"""Run the whole service on this machine and send a prompt through it.
 
-    Relay, gateway, router and three nodes run in processes of their own on loopback. Every wire between them is tapped,
-    so what the table says that a role saw was read off its wire. The nodes' keys are turned over in mid-run.
+    Relay, gateway, router and three nodes run in processes of their own on loopback. Every wire between them is
+    tapped, so what the table says that a role saw was read off its wire. The nodes' keys turn over in mid-run.
 
     \b
     confsec demo
@@ -128,34 +127,29 @@ async def _converse(service: DemoService, options: _Options, out: Console) -> in
 
     async with new_client(service) as client:
         model = await choose_model(client)
-        show(f"you      {options.prompt}\n{model}  ")
+        show(f"you  {options.prompt}\n{model} ")
         turn = await ask(service, client, model, options.prompt, show)
         show("\n\n")
-        epochs = await _ask_after_the_turn(service, client, model, out)
+        await _ask_after_the_turn(service, client, model, out)
     if options.proof:
         write_bytes(options.proof, turn.info.proof.encode(), "the Proof")
     if options.as_json:
-        print_json(_to_json(turn, epochs))
+        print_json(_to_json(turn))
     else:
         _show(turn, options, out)
     return 0
 
 
-async def _ask_after_the_turn(service: DemoService, client: Client, model: str, out: Console) -> int:
-    """Wait until the nodes have new keys, ask again with what the client knew before, and count the turns."""
+async def _ask_after_the_turn(service: DemoService, client: Client, model: str, out: Console) -> None:
+    """Wait until the nodes have new keys, and ask again with what the client knew before."""
     from confsec.demo.run import ask
 
-    before = await service.fleet_record()
-    turns = 0
-    with out.status("waiting for the epoch to turn…"), anyio.fail_after(4 * _EPOCH):
-        while await service.fleet_record() == before:
-            await anyio.sleep(0.1)
-        turns += 1
+    with out.status("waiting for the epoch to turn…"):
+        await service.wait_for_next_epoch()
     await ask(service, client, model, _SECOND_PROMPT)
-    return turns
 
 
-def _to_json(turn: Turn, epochs: int) -> dict[str, object]:
+def _to_json(turn: Turn) -> dict[str, object]:
     return {
         "answer": turn.answer,
         "hops": [hop.to_json() for hop in turn.hops],
@@ -165,7 +159,6 @@ def _to_json(turn: Turn, epochs: int) -> dict[str, object]:
             "total_ms": round(turn.timings.total_ms, 3),
             "pieces": turn.timings.pieces,
         },
-        "epochs_turned": epochs,
     }
 
 
@@ -180,36 +173,35 @@ def _show(turn: Turn, options: _Options, out: Console) -> None:
     if options.proof:
         out.print(f"\nThe Proof is in {options.proof}. Check it with: confsec verify {options.proof}", markup=False)
     else:
-        out.print(
-            "\nTo keep the Proof: confsec demo --proof proof.cbor    To attack all this: confsec demo --tamper all"
-        )
+        out.print("\nTo keep the Proof:  confsec demo --proof proof.cbor")
+    out.print("To attack all this: confsec demo --tamper all")
 
 
 def _path_table(hops: Sequence[Hop]) -> Table:
     from rich.table import Table
 
     table = Table(title="who saw what, read off the wires", title_justify="left", title_style="bold")
-    for column in ("hop", "run by", "was called from", "in", "out", "after", "client?", "prompt?", "answer?"):
-        table.add_column(column, justify="right" if column in {"in", "out", "after"} else "left")
+    for column in ("hop", "run by", "called from", "bytes in", "bytes out", "after", "client", "prompt", "answer"):
+        table.add_column(column, justify="right" if column in {"bytes in", "bytes out", "after"} else "left")
     for hop in hops:
         table.add_row(
             hop.name,
             _SHOWN_AS[hop.name],
             ", ".join(hop.addresses),
-            f"{hop.bytes_in:,} B",
-            f"{hop.bytes_out:,} B",
+            f"{hop.bytes_in:,}",
+            f"{hop.bytes_out:,}",
             f"{hop.first_byte_ms:.1f} ms",
             _mark(hop.saw_client, expected=hop.name == "relay"),
             _mark(hop.saw_prompt, expected=False),
             _mark(hop.saw_answer, expected=False),
         )
-    table.add_row("engine", "inside the TEE", "its node", "", "", "", "[green]no[/]", "yes, to answer", "yes")
+    table.add_row("engine", "inside the TEE", "its node", "", "", "", "[green]no[/]", "yes", "yes")
     return table
 
 
 def _mark(saw: bool, *, expected: bool) -> str:  # noqa: FBT001 - it is what is shown
     if saw:
-        return "yes, by design" if expected else "[bold red]YES[/]"
+        return "yes" if expected else "[bold red]YES[/]"
     return "[green]no[/]"
 
 

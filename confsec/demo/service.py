@@ -74,6 +74,15 @@ class DemoService:
         """Read the fleet record of the current epoch."""
         return await _fetch(f"{self.router_url}/v1/fleet")
 
+    async def wait_for_next_epoch(self) -> None:
+        """Return when the router serves another fleet record. Raises `DeadlineError` after 30 seconds."""
+        before = await self.fleet_record()
+        with anyio.move_on_after(_READY_TIMEOUT):
+            while await self.fleet_record() == before:  # noqa: ASYNC110 - another process turns it over
+                await anyio.sleep(0.1)
+            return
+        raise DeadlineError("no new epoch began in time", want=f"{_READY_TIMEOUT:g} s")
+
     def forget(self) -> None:
         """Begin to watch anew."""
         for tap in self.taps.values():
