@@ -30,13 +30,6 @@ _SECOND_PROMPT: Final = "And after the epoch has turned?"
 _EPOCH: Final = 5
 """Seconds: short, so that a run sees one turn over."""
 
-_SHOWN_AS: Final = {
-    "relay": "a third party",
-    "gateway": "the operator",
-    "router": "the operator",
-    "node": "inside the TEE",
-}
-
 
 @frozen(kw_only=True)
 class _Options:
@@ -181,12 +174,11 @@ def _path_table(hops: Sequence[Hop]) -> Table:
     from rich.table import Table
 
     table = Table(title="who saw what, read off the wires", title_justify="left", title_style="bold")
-    for column in ("hop", "run by", "called from", "bytes in", "bytes out", "after", "client", "prompt", "answer"):
+    for column in ("hop", "called from", "bytes in", "bytes out", "after", "client", "prompt", "answer"):
         table.add_column(column, justify="right" if column in {"bytes in", "bytes out", "after"} else "left")
     for hop in hops:
         table.add_row(
             hop.name,
-            _SHOWN_AS[hop.name],
             ", ".join(hop.addresses),
             f"{hop.bytes_in:,}",
             f"{hop.bytes_out:,}",
@@ -195,7 +187,7 @@ def _path_table(hops: Sequence[Hop]) -> Table:
             _mark(hop.saw_prompt, expected=False),
             _mark(hop.saw_answer, expected=False),
         )
-    table.add_row("engine", "inside the TEE", "its node", "", "", "", "[green]no[/]", "yes", "yes")
+    table.add_row("engine", "its node", "", "", "", "[green]no[/]", "yes", "yes")
     return table
 
 

@@ -36,7 +36,8 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console on standard output, or on standard error for what is not the result."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not (sys.stderr if stderr else sys.stdout).isatty())
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, width=None if is_terminal else 120)
 
 
 def print_json(value: object) -> None:
