@@ -26,6 +26,7 @@ class Echo(Role):
             ("POST", "/echo"): self._echo,
             ("GET", "/endless"): self._endless,
             ("GET", "/wait"): self._wait,
+            ("GET", "/slow"): self._slow,
             ("GET", "/cut"): self._cut,
             ("GET", "/busy"): partial(self._fail, BusyError("full")),
             ("GET", "/bug"): partial(self._fail, ZeroDivisionError("a secret prompt")),
@@ -53,6 +54,11 @@ class Echo(Role):
                 self.written += 16384
         finally:
             self.cancelled.set()
+
+    async def _slow(self, exchange: Exchange) -> None:
+        await exchange.start(200)
+        await exchange.write(b"a beginning")
+        await self._wait(exchange)
 
     async def _wait(self, exchange: Exchange) -> None:
         self.entered.set()
