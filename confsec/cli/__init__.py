@@ -1,7 +1,8 @@
 """The command line. Each command is a module of its own, imported only when it is called.
 
-Exit statuses: 0 all went well, 1 refused or failed, 2 wrong input or something that is not installed. An error is one
-line that says what to do; it is never a traceback.
+Exit statuses: 0 all went well, 1 refused or failed, 2 wrong input or something that is not installed, 70 a bug, 130
+stopped by Ctrl-C. An error is one line that says what to do; it is never a traceback, unless `CONFSEC_TRACEBACK=1` asks
+for one.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from typing import Final
 
 import click
 
-from confsec.errors import ConfigError, ConfsecError
+from confsec.errors import ConfigError, ConfsecError, MissingExtraError
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "EXTRAS", "TRACEBACK", "main", "run"]
 
 COMMANDS: Final = {
     "demo": "Run the whole service on this machine, send a prompt through it, and attack it.",
@@ -31,6 +33,22 @@ COMMANDS: Final = {
     "conformance": "Run published test vectors against this implementation.",
 }
 """The commands and what they do, in the order in which people meet them."""
+
+TRACEBACK: Final = "CONFSEC_TRACEBACK"
+"""The environment variable that asks for the traceback of a bug."""
+
+EXTRAS: Final = {
+    "anycorn": "trio",
+    "httptools": "server",
+    "httpx": "httpx",
+    "httpx2": "httpx",
+    "openai": "openai",
+    "trio": "trio",
+    "uvicorn": "server",
+    "uvloop": "server",
+    "xllamacpp": "engine",
+}
+"""By package: the extra that brings it."""
 
 
 class _Commands(click.Group):
@@ -70,32 +88,74 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return the exit status."""
     try:
         return int(_confsec.main(arguments, prog_name="confsec", standalone_mode=False) or 0)
-    except click.exceptions.Exit as exc:
-        return exc.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        _complain("stopped")
-        return 130
-    except click.ClickException as exc:
-        return _usage(exc)
-    except ConfigError as exc:
-        _complain(str(exc))
-        return 2
-    except ConfsecError as exc:
-        _complain(f"{exc} [{exc.code}]")
-        return 1
-    except BrokenPipeError:
-        # Whoever read our output has had enough. Python would complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as exc:  # noqa: BLE001 - each becomes a line and a status
+        return _end(exc)
 
 
-def _usage(exc: click.ClickException) -> int:
+def _end(error: BaseException) -> int:
+    """Say in one line how it ended, and return the exit status."""
+    error = _without_groups(error)
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message())
+            return 0
+        case click.Abort() | KeyboardInterrupt():
+            _complain("stopped")
+            return 130
+        case click.ClickException():
+            return _usage(error)
+        case ConfigError():
+            _complain(str(error))
+            return 2
+        case ConfsecError():
+            _complain(f"{error} [{error.code}]")
+            return 1
+        case _:
+            return _bug(error)
+
+
+def _without_groups(error: BaseException) -> BaseException:
+    """Return the one error that says most. Task groups put groups around what is raised in them.
+
+    A bug beside a planned error is still a bug, so it goes first; a person who wants to stop goes before all.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [_without_groups(each) for each in error.exceptions]
+    return min(leaves, key=lambda leaf: (isinstance(leaf, Exception), isinstance(leaf, ConfsecError)))
+
+
+def _usage(error: click.ClickException) -> int:
     """Say in one line what was wrong with the words of the call."""
-    context = exc.ctx if isinstance(exc, click.UsageError) else None
+    context = error.ctx if isinstance(error, click.UsageError) else None
     where = context.command_path if context else "confsec"
-    _complain(f"{' '.join(exc.format_message().split())} (see {where} --help)")
+    _complain(f"{error.format_message()} (see {where} --help)")
     return 2
 
 
+def _bug(error: BaseException) -> int:
+    """Name the type of what should not have happened. The message stays inside: it may quote a prompt or a key."""
+    package = _missing_package(error)
+    if package in EXTRAS:
+        _complain(str(MissingExtraError(package, extra=EXTRAS[package])))
+        return 2
+    if os.environ.get(TRACEBACK) == "1":
+        traceback.print_exception(error)
+    _complain(
+        f"this is a bug: {type(error).__name__}. To see where, set {TRACEBACK}=1 and try again; "
+        "look for secrets before you show it to others"
+    )
+    return 70
+
+
+def _missing_package(error: BaseException | None) -> str:
+    """Return the package whose absence is behind an error, or the empty string. anyio wraps that of a backend."""
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__
+    return (error.name or "").partition(".")[0] if error else ""
+
+
 def _complain(message: str) -> None:
-    click.echo(f"confsec: {message}", err=True)
+    click.echo(f"confsec: {' '.join(message.split())}", err=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import anyio
 import click
 
-from confsec.errors import ConfigError, MissingExtraError
+from confsec.errors import ConfigError
 from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy, Status
 from confsec.protocol.proof import Proof
 
@@ -100,22 +100,5 @@ def read_policy(path: Path) -> Policy:
 def run_async(
     function: Callable[[], Awaitable[_T]], *, backend: str = "asyncio", backend_options: dict[str, Any] | None = None
 ) -> _T:
-    """Run an asynchronous command. A package that an extra brings becomes the line to type."""
-    try:
-        return anyio.run(function, backend=backend, backend_options=backend_options)
-    except ModuleNotFoundError as exc:
-        extra = _EXTRAS.get((exc.name or "").partition(".")[0])
-        if extra is None:
-            raise
-        raise MissingExtraError(exc.name or "", extra=extra) from exc
-
-
-_EXTRAS: Final = {
-    "anycorn": "trio",
-    "httptools": "server",
-    "trio": "trio",
-    "uvicorn": "server",
-    "uvloop": "server",
-    "xllamacpp": "engine",
-}
-"""Which extra brings a package."""
+    """Run an asynchronous command."""
+    return anyio.run(function, backend=backend, backend_options=backend_options)
