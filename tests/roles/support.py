@@ -39,6 +39,7 @@ class Echo(Role):
 
     async def _echo(self, exchange: Exchange) -> None:
         self.seen.append((exchange.path, exchange.headers))
+        self.entered.set()
         await exchange.start(
             200, (("content-type", header(exchange.headers, "content-type") or "x/y"), ("x-secret", "1"))
         )

@@ -35,6 +35,7 @@ async def test_running_exchange_may_finish_after_the_stop() -> None:
 
     async def question():  # type: ignore[no-untyped-def]
         yield b"asked before"
+        await echo.entered.wait()
         stop.set()
         await anyio.sleep(0.3)
         yield b" and after"
