@@ -54,6 +54,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, config: RoleConfig) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.query: str = scope.get("query_string", b"").decode("latin-1")
         self.headers: Headers = tuple(
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
         )
