@@ -1,4 +1,4 @@
-"""Sealed chunks on the wire (draft-ietf-ohai-chunked-ohttp-08, sections 3 to 5).
+"""Sealed chunks on the wire (draft-ietf-ohai-chunked-ohttp-08, sections 3 to 6).
 
 A non-final chunk is `varint(size) ‖ ciphertext` with empty associated data; the final chunk is `0x00 ‖ ciphertext` with
 the associated data "final" and reaches to the end of the stream. Requests, responses and sealed requests share this
@@ -45,7 +45,7 @@ With chunks of the largest size these are 2^36 blocks of AES, which keeps an att
 (draft-irtf-cfrg-aead-limits, section 5; section 7.3 of the chunked draft asks for a limit).
 """
 
-_SECTION = "chunked OHTTP, section 4"
+_SECTION = "chunked OHTTP, section 6"
 _FINAL_AAD = b"final"
 
 # How to read the four forms of a varint (RFC 9000, section 16): the upper two bits of the first byte choose one.

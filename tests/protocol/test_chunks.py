@@ -240,13 +240,23 @@ def test_too_many_chunks_are_refused() -> None:
         open_all(wire, max_chunks=1)
 
 
+def test_too_many_chunks_are_refused_when_they_arrive() -> None:
+    first, second, _ = three_chunks()
+    with pytest.raises(LimitError, match="too many chunks"):
+        ChunkOpener(sequence(), max_chunks=1).receive_data(first + second)
+
+
 def test_sealer_keeps_a_chunk_to_end_with() -> None:
     sealer = ChunkSealer(sequence(), max_chunks=3)
     sealer.seal_many(b"xx", 1)
-    with pytest.raises(LocalProtocolError, match="no chunks are left"):
-        sealer.seal(b"x")
-    sealer = ChunkSealer(sequence(), max_chunks=1)
     sealer.seal_final()
+    tries: list[Callable[[ChunkSealer], object]] = [
+        lambda sealer: sealer.seal(b"x"),
+        lambda sealer: sealer.seal_many(b"x"),
+    ]
+    for verb in tries:
+        with pytest.raises(LocalProtocolError, match="no chunks are left"):
+            verb(ChunkSealer(sequence(), max_chunks=1))
     with pytest.raises(LocalProtocolError, match="no chunks are left"):
         ChunkSealer(sequence(), max_chunks=0).seal_final()
 

@@ -52,6 +52,18 @@ def test_date_does_not_outlive_the_key() -> None:
     assert len(window) == 1
 
 
+def test_nothing_is_forgotten_that_a_slow_exchange_could_repeat() -> None:
+    window = ReplayWindow()
+    expires = EPOCH + HOUR
+    window.reserve(b"a", now=EPOCH, key_expires=expires)
+    window.reserve(b"b", now=expires + MINUTE, key_expires=expires + HOUR)
+    with pytest.raises(ReplayError, match="arrived before"):
+        window.reserve(b"a", now=expires + MINUTE / 60, key_expires=expires)
+    window.reserve(b"c", now=expires + 2 * MINUTE, key_expires=expires + HOUR)
+    with pytest.raises(ReplayError, match="took too long"):
+        window.reserve(b"a", now=expires - MINUTE / 60, key_expires=expires)
+
+
 def test_exchange_that_began_too_long_ago_is_refused() -> None:
     window = ReplayWindow()
     window.reserve(b"a", now=EPOCH + HOUR, key_expires=EPOCH + 2 * HOUR)
