@@ -77,6 +77,9 @@ class GatewayConfig(HopConfig):
     key_overlap: float = setting(
         86400.0, help="Seconds that such a key still opens messages afterwards.", check=at_least(0)
     )
+    replay_window: float = setting(
+        3600.0, help="Seconds for which requests are remembered against replays.", check=at_least(1)
+    )
     replay_capacity: int = setting(
         1_000_000, help="Requests that are remembered against replays; when full, more get 503.", check=at_least(1)
     )
@@ -107,7 +110,10 @@ class Gateway(Role):
         self._now = clock
         self._randbytes = randbytes
         self._keyring = read_keyring(config.keys)
-        self._replay = ReplayWindow(capacity=config.replay_capacity)
+        # Best effort: we ask for no Date, so what is older than the window may come again. Tokens are spent once, and
+        # nodes remember what they opened for as long as they could open it.
+        half = timedelta(seconds=config.replay_window / 2)
+        self._replay = ReplayWindow(capacity=config.replay_capacity, date_tolerance=half)
         super().__init__(config, {("GET", "/ohttp-keys"): self._ohttp_keys, ("POST", "/gateway"): self._gateway})
 
     @asynccontextmanager
