@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ def require_or_skip(reason: str) -> None:
     if everything_is_required():
         pytest.fail(f"CONFSEC_REQUIRE=all, and {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def needs_packages(*packages: str) -> None:
+    """Skip the test when a package that an extra brings is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            require_or_skip(f"the package {package} is not installed")
 
 
 def load_vectors(path: Path) -> Any:

@@ -101,11 +101,24 @@ async def _demo(options: _Options) -> int:
 
     settings = DemoSettings(engine=options.engine, model=options.model, epoch=600 if options.tamper else _EPOCH)
     out = console(stderr=options.as_json)
+    if options.engine:
+        await _check_engine(options.engine)
     with tempfile.TemporaryDirectory(prefix="confsec-demo-") as folder:
         async with AsyncExitStack() as stack:
             with out.status("starting relay, gateway, router and three nodes…"):
                 service = await stack.enter_async_context(start_demo(Path(folder), settings))
             return await (_tamper if options.tamper else _converse)(service, options, out)
+
+
+async def _check_engine(url: str) -> None:
+    """Raise `EngineError` at once if nobody is there: the router would only say that it found no node."""
+    from confsec.backends.openai_http import open_openai_http
+
+    engine = open_openai_http(url)
+    try:
+        await engine.check()
+    finally:
+        await engine.aclose()
 
 
 # --- A conversation ---------------------------------------------------------------------------------------------------

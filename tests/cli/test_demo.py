@@ -1,0 +1,65 @@
+"""`confsec demo` as a person calls it: a process of its own, on a machine with nothing else running."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from confsec.cli import run
+from tests.support import needs_packages
+
+PROMPT = "the purple giraffe whispers at 4711"
+
+
+def confsec(*arguments: str) -> subprocess.CompletedProcess[str]:
+    needs_packages("uvicorn", "xllamacpp")
+    command = [sys.executable, "-m", "confsec", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["demo", "--tamper", "nonsense"], ["demo", "replay"], ["demo", "--prompt", " "]])
+def test_wrong_words_are_one_line_and_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_command_answers_in_json_and_its_proof_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proof = tmp_path / "proof.cbor"
+    done = confsec("demo", "--json", "--prompt", PROMPT, "--proof", str(proof))
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert set(value) == {"answer", "hops", "proof", "timings"}
+    assert value["answer"].strip()
+    assert [hop["name"] for hop in value["hops"] if hop["saw_client"]] == ["relay"]
+    assert not any(hop["saw_prompt"] or hop["saw_answer"] for hop in value["hops"])
+    assert run(["verify", "--json", str(proof)]) == 0
+    assert json.loads(capsys.readouterr().out) == value["proof"]
+
+
+@pytest.mark.slow
+def test_the_command_shows_the_path_and_the_proof() -> None:
+    done = confsec("demo", "--prompt", PROMPT)
+    assert done.returncode == 0, done.stderr
+    for shown in (PROMPT, "who saw what", "127.0.0.77", "Proof under the policy UNSAFE_UNATTESTED", "fleet.record"):
+        assert shown in done.stdout
+
+
+@pytest.mark.slow
+def test_the_command_shows_each_refusal() -> None:
+    done = confsec("demo", "--tamper", "changed-chunk", "replay", "--json")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert [outcome["name"] for outcome in value["tamper"]] == ["changed-chunk", "replay"]
+    assert all(outcome["refused"] and outcome["code"] and outcome["why"] for outcome in value["tamper"])
+
+
+@pytest.mark.slow
+def test_an_engine_that_is_not_there_is_said_in_one_line() -> None:
+    done = confsec("demo", "--engine", "http://127.0.0.1:9/v1")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,144 @@
+"""The demo service: what every role really received, what the command says, and what attacks come to.
+
+One service serves all tests of this file; each role is a process of its own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from confsec.demo.attacks import ATTACKS, Attack, Target, run_attack
+from confsec.demo.run import CLIENT_ADDRESS, Turn, ask, chat_request, choose_model, new_client
+from confsec.demo.service import DemoService, DemoSettings, start_demo
+from confsec.errors import BackendError, ConnectError
+from confsec.protocol.proof import verify_proof
+from tests.support import needs_packages
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+PROMPT = "the purple giraffe whispers at 4711"
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """Drive the demo on asyncio; the roles themselves are tested on both loops elsewhere."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _extras() -> None:
+    needs_packages("uvicorn", "xllamacpp")
+
+
+@pytest.fixture(scope="module")
+async def service() -> AsyncGenerator[DemoService]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with start_demo(Path(folder), DemoSettings(epoch=600)) as started:
+            yield started
+
+
+async def question(service: DemoService) -> tuple[Turn, dict[str, bytes]]:
+    """Ask one question from the very first byte on, and return what was on each wire."""
+    service.forget()
+    async with new_client(service) as client:
+        model = await choose_model(client)
+        turn = await ask(service, client, model, PROMPT)
+    return turn, {name: bytes(tap.seen.received + tap.seen.sent) for name, tap in service.taps.items()}
+
+
+async def test_the_engines_real_answer_comes_back(service: DemoService) -> None:
+    turn, _ = await question(service)
+    assert len(turn.answer.split()) >= 40
+    assert turn.timings.pieces >= 40
+    assert [hop.name for hop in turn.hops] == ["relay", "gateway", "router", "node"]
+
+
+async def test_no_wire_carries_prompt_or_answer_and_only_the_relay_sees_the_client(service: DemoService) -> None:
+    turn, wires = await question(service)
+    words = [word.encode() for word in turn.answer.split()]
+    assert words
+    for name, data in wires.items():
+        assert PROMPT.encode() not in data, name
+        assert b"giraffe" not in data, name
+        assert b"chat/completions" not in data, name
+        assert not any(word in data for word in words if len(word) >= 6), name
+        if name != "relay":
+            assert CLIENT_ADDRESS.encode() not in data, name
+            assert CLIENT_ADDRESS not in service.taps[name].seen.addresses, name
+    assert service.taps["relay"].seen.addresses == {CLIENT_ADDRESS}
+
+
+async def test_no_role_writes_anything_of_a_request_to_its_log_or_folder(service: DemoService) -> None:
+    turn, _ = await question(service)
+    for path in service.directory_file.parent.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert b"giraffe" not in data, path
+            assert CLIENT_ADDRESS.encode() not in data, path
+            assert turn.answer.encode() not in data, path
+
+
+async def test_the_proof_holds_nothing_of_the_request(service: DemoService) -> None:
+    turn, _ = await question(service)
+    data = turn.info.proof.encode()
+    assert verify_proof(data) == turn.info.proof
+    relay = service.directory.relay_url
+    for secret in (PROMPT, "giraffe", turn.answer, CLIENT_ADDRESS, relay, relay.split("//")[1].rstrip("/")):
+        assert secret.encode() not in data
+    for key_config in service.directory.gateway_key_configs:
+        assert key_config.public_key not in data
+    # Two questions with the same candidates have the same Proof: it cannot tell one from the other.
+    again, _ = await question(service)
+    assert again.info.proof.encode() == data
+
+
+async def test_a_refused_question_says_what_the_engine_answered(service: DemoService) -> None:
+    async with new_client(service) as client:
+        answer = await client.request("POST", "/v1/chat/completions", content=b'{"messages": 7}')
+    assert answer.status >= 400
+    assert answer.proof.candidates
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+async def test_is_refused(service: DemoService, attack: Attack) -> None:
+    async with new_client(service) as client:
+        model = await choose_model(client)
+    async with Target(service.directory, chat_request(model, PROMPT, max_tokens=8)) as target:
+        await target.ask()
+        outcome = await run_attack(attack, target)
+    assert outcome.refused, outcome.why
+
+
+async def test_an_attack_that_works_is_reported_as_such(service: DemoService) -> None:
+    """The list of attacks is only worth something if it could also come out the other way."""
+
+    async def ask_honestly(target: Target) -> None:
+        await target.ask()
+
+    async def find_nobody(target: Target) -> None:
+        raise ConnectError("nobody is there")
+
+    async with Target(service.directory, chat_request("any", PROMPT, max_tokens=4)) as target:
+        worked = await run_attack(Attack("honest", "Nobody.", (ConnectError,), ask_honestly), target)
+        elsewhere = await run_attack(Attack("down", "Nobody.", (BackendError,), find_nobody), target)
+    assert (worked.refused, worked.why) == (False, "it worked")
+    assert not elsewhere.refused
+    assert "another reason" in elsewhere.why
+
+
+async def test_only_the_allowed_paths_reach_the_router(service: DemoService) -> None:
+    async with Target(service.directory, b"{}") as target:
+        for method, path in (("GET", "/healthz"), ("POST", "/v1/sealed"), ("GET", "/v1/evidence/../fleet")):
+            response = await target.through(method, path)
+            assert response.status in {400, 403, 404, 405}, (method, path)
+
+
+async def test_a_request_for_another_target_is_refused_inside(service: DemoService) -> None:
+    async with Target(evolve(service.directory, router_origin="https://127.0.0.1:22"), b"{}") as target:
+        response = await target.through("GET", "/v1/fleet")
+    assert response.status in {403, 404, 421}
