@@ -1,0 +1,211 @@
+"""A service, step by step as a client meets it: each step is timed, and the first that fails says what to do.
+
+1. The directory can be read.
+2. Something answers at the relay's address.
+3. The gateway opens what is sealed to its key: the fleet record comes back.
+4. The evidence of the nodes is appraised.
+5. A node answers a private request, which asks the engine for its models. No prompt is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final, final
+
+import anyio
+
+from confsec.backends import system
+from confsec.backends.api import Clock, HttpRequest, Transport, header
+from confsec.doctor.findings import Finding, info, ok, problem_of, warning
+from confsec.doctor.machine import look_at_epoch
+from confsec.errors import (
+    BackendError,
+    BusyError,
+    ConfigError,
+    ConfsecError,
+    DeadlineError,
+    DecodeError,
+    DecryptionError,
+    EngineError,
+    PeerError,
+    TransportError,
+    UnknownKeyError,
+    VerificationError,
+)
+from confsec.protocol.bhttp import Request
+from confsec.protocol.directory import ServiceDirectory
+from confsec.protocol.fleet import FleetRecord, local_epoch
+from confsec.protocol.oblivious import OUTER_HEADERS
+from confsec.protocol.policy import Policy
+from confsec.protocol.private import INNER_AUTHORITY, PrivateResponseStarted
+from confsec.protocol.session import ClientSession, FleetTrusted, PrivateProgress, Send, SessionEvent
+
+__all__ = ["ReadDirectory", "look_at_service"]
+
+ReadDirectory = Callable[[], Awaitable[bytes]]
+"""Reads the bytes of a directory file. Raises `ConfsecError`."""
+
+_STEP_TIMEOUT: Final = 30.0
+_MODELS: Final = "/v1/models"
+
+
+async def look_at_service(
+    read_directory: ReadDirectory, policy: Policy, transport: Transport, *, clock: Clock = system.now
+) -> list[Finding]:
+    """Go through the steps until one fails, each of at most 30 seconds. `transport` stays the caller's."""
+    visit = _Visit(read_directory, policy, transport, clock)
+    steps = (visit.directory, visit.relay, visit.gateway, visit.evidence, visit.node)
+    for step in steps:
+        if not await visit.take(step):
+            break
+    return visit.findings
+
+
+@final
+class _Visit:
+    """What one visit to a service has found so far."""
+
+    def __init__(self, read_directory: ReadDirectory, policy: Policy, transport: Transport, clock: Clock) -> None:
+        self.findings: list[Finding] = []
+        self._read_directory = read_directory
+        self._policy = policy
+        self._transport = transport
+        self._clock = clock
+        self._directory: ServiceDirectory
+        self._session: ClientSession
+        self._evidence: list[Send] = []
+
+    async def take(self, step: Callable[[], Awaitable[str]]) -> bool:
+        """Take one step, and tell whether the next one makes sense."""
+        name = step.__name__
+        begin = system.monotonic()
+        try:
+            with _deadline():
+                what = await step()
+        except ConfsecError as exc:
+            self.findings.append(problem_of(f"service.{name}", exc, _todo(name, exc)))
+            return False
+        self.findings.append(ok(f"service.{name}", what, milliseconds=(system.monotonic() - begin) * 1000))
+        return True
+
+    async def directory(self) -> str:
+        """Read the directory file."""
+        data = await self._read_directory()
+        try:
+            self._directory = ServiceDirectory.from_toml(data.decode("utf-8"))
+        except UnicodeDecodeError as exc:
+            raise ConfigError("the directory is not text in UTF-8") from exc
+        self._session = ClientSession(self._directory, policy=self._policy, randbytes=system.randbytes)
+        keys = ", ".join(config.kem.name for config in self._directory.gateway_key_configs)
+        self.findings.append(
+            info(
+                "service.digest",
+                f"the directory's SHA-256 is {sha256(data).hexdigest()}",
+                "Compare it with others': whoever wrote it chose the keys that you seal to",
+            )
+        )
+        return f"the directory can be read; the gateway's keys: {keys}"
+
+    async def relay(self) -> str:
+        """Knock at the relay's door. It refuses what is no encapsulated request, and that is answer enough."""
+        async with self._transport.stream(HttpRequest(method="GET", url=self._directory.relay_url)):
+            return "the relay answers"
+
+    async def gateway(self) -> str:
+        """Fetch the fleet record."""
+        self._evidence = await self._exchange_all(self._session.fetch_fleet())
+        return f"the gateway opens what is sealed to its key; the fleet has evidence of {len(self._evidence)} nodes"
+
+    async def evidence(self) -> str:
+        """Fetch and appraise the evidence of the nodes."""
+        events: list[SessionEvent] = []
+        for send in self._evidence:
+            events += await self._exchange(send)
+        (fleet,) = [event for event in events if isinstance(event, FleetTrusted)]
+        for refused in fleet.refused:
+            what = f"node {refused.node_id.hex()[:16]} is not trusted: {refused.error} [{refused.error.code}]"
+            self.findings.append(warning("service.refused", what, "Tell the operator. Requests go to other nodes"))
+        self._look_at_epoch()
+        return f"{len(fleet.trusted)} nodes are trusted under the policy {self._policy.name}"
+
+    async def node(self) -> str:
+        """Ask for the engine's models, privately."""
+        request = Request("GET", "https", INNER_AUTHORITY, _MODELS)
+        events = self._session.request(request, now=self._clock())
+        (send,) = [event for event in events if isinstance(event, Send)]
+        progress = [event.event for event in await self._exchange(send) if isinstance(event, PrivateProgress)]
+        (started,) = [event for event in progress if isinstance(event, PrivateResponseStarted)]
+        if started.status >= 500:
+            raise EngineError("a node answered, and its engine did not", got=f"status {started.status}")
+        return f"a node answered a private request; its engine says status {started.status} to GET {_MODELS}"
+
+    def _look_at_epoch(self) -> None:
+        """Compare clocks, where the beacon is of the operator's own."""
+        try:
+            epoch = local_epoch(FleetRecord.decode(self._session.fleet_id).beacon)
+            began = datetime.fromtimestamp(epoch, UTC)
+        except (DecodeError, ValueError, OverflowError, OSError):
+            self.findings.append(info("clock.epoch", "the service names its epoch in a way that says no time"))
+        else:
+            self.findings.append(look_at_epoch(began, self._clock()))
+
+    async def _exchange_all(self, events: list[SessionEvent]) -> list[Send]:
+        """Send what is to be sent, and return what the session wants to send next."""
+        follow_up: list[SessionEvent] = []
+        for event in events:
+            if isinstance(event, Send):
+                follow_up += await self._exchange(event)
+        return [event for event in follow_up if isinstance(event, Send)]
+
+    async def _exchange(self, send: Send) -> list[SessionEvent]:
+        """Carry one exchange of the session to its end."""
+        url = self._directory.relay_url
+        request = HttpRequest(method="POST", url=url, headers=OUTER_HEADERS, content=send.data)
+        events: list[SessionEvent] = []
+        async with self._transport.stream(request) as response:
+            media_type = header(response.headers, "content-type") or ""
+            self._session.receive_head(send.exchange, response.status, media_type)
+            async for part in response.content:
+                events += self._session.receive_data(send.exchange, part)
+        return events + self._session.receive_eof(send.exchange, now=self._clock())
+
+
+@contextmanager
+def _deadline() -> Iterator[None]:
+    try:
+        with anyio.fail_after(_STEP_TIMEOUT):
+            yield
+    except TimeoutError as exc:
+        raise DeadlineError("this took too long", want=f"at most {_STEP_TIMEOUT:g} s") from exc
+
+
+_TODO: Final[tuple[tuple[str, type[ConfsecError], str], ...]] = (
+    ("directory", ConfigError, ""),  # the error knows best
+    ("directory", ConfsecError, "Ask the operator where the directory file is, and get it again"),
+    ("relay", ConfsecError, "Is the relay running, and may this machine reach it? Try: curl -i THE-RELAYS-URL"),
+    (
+        "gateway",
+        UnknownKeyError,
+        "The gateway has turned its keys over: get the newest directory file from the operator",
+    ),
+    ("gateway", DecryptionError, "The directory's keys are not this gateway's: get the directory file again"),
+    ("gateway", BusyError, "The operator finds out which one at GET /healthz of relay, gateway, router and nodes"),
+    ("gateway", TransportError, "Try again. The operator finds the reason in the log of the relay"),
+    (
+        "gateway",
+        PeerError,
+        "The operator compares: relay --gateways, gateway --targets, and the router in the directory",
+    ),
+    ("evidence", VerificationError, ""),
+    ("node", UnknownKeyError, "An epoch ended in between: try again"),
+    ("node", BackendError, "The operator looks at GET /healthz of the nodes, and at their engines"),
+)
+"""By step and error: what to do. The first that fits counts; where it is empty or none fits, the error's hint does."""
+
+
+def _todo(step: str, error: ConfsecError) -> str:
+    fitting = [todo for name, kind, todo in _TODO if name == step and isinstance(error, kind)]
+    return fitting[0] if fitting else ""
