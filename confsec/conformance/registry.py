@@ -1,0 +1,56 @@
+"""Which forms of vector files there are, and what runs them. A later part of confsec adds its module here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from confsec.conformance import bhttp, cbor, hpke, ohttp, primitives, sealed
+from confsec.conformance.cases import Schema
+
+__all__ = ["MISSING_PROTOCOLS", "SCHEMAS", "find_schema", "recognise"]
+
+SCHEMAS: Final[tuple[Schema, ...]] = (
+    *sealed.SCHEMAS,
+    *ohttp.SCHEMAS,
+    *hpke.SCHEMAS,
+    *bhttp.SCHEMAS,
+    *cbor.SCHEMAS,
+    *primitives.SCHEMAS,
+)
+"""In the order in which they are tried: a form with more members before one that has fewer."""
+
+_TOKENS: Final = "tokens are not part of this version"
+_ATTESTATION: Final = "attestation is not part of this version"
+_LOG: Final = "the transparency log is not part of this version"
+
+MISSING_PROTOCOLS: Final = {
+    "blind-rsa": _TOKENS,
+    "cmw": _ATTESTATION,
+    "corim": _ATTESTATION,
+    "cose": _ATTESTATION,
+    "cwt-eat": _ATTESTATION,
+    "ear": _ATTESTATION,
+    "merkle": _LOG,
+    "nvidia": _ATTESTATION,
+    "privacypass": _TOKENS,
+    "scitt": _LOG,
+    "sev-snp": _ATTESTATION,
+    "sigstore": _LOG,
+    "tdx": _ATTESTATION,
+    "tlog": _LOG,
+    "tpm": _ATTESTATION,
+    "voprf": _TOKENS,
+}
+"""Why the vectors of a protocol are skipped as a whole, by the name in its manifest."""
+
+_BY_NAME: Final = {schema.name: schema for schema in SCHEMAS}
+
+
+def find_schema(name: object) -> Schema | None:
+    """Return the schema with this name, or None if we do not know it."""
+    return _BY_NAME.get(name) if isinstance(name, str) else None
+
+
+def recognise(document: object) -> Schema | None:
+    """Return the schema whose form a JSON document has, or None if we do not know it."""
+    return next((schema for schema in SCHEMAS if schema.recognises(document)), None)
