@@ -46,7 +46,7 @@ def command(
     *,
     unsafe_unattested: bool,
 ) -> None:
-    r"""Talk to a private service.
+    """Talk to a private service.
 
     Without --prompt every line of input is a question, and the service is told the whole conversation each time: it
     keeps none of it. The answer goes to standard output, all else to standard error.
@@ -54,7 +54,7 @@ def command(
     \b
     confsec chat --service service.toml
     confsec chat --service service.toml --prompt "Why is the sea salty?" --proof proof.cbor
-    """
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     if prompt is not None and not prompt.strip():
         raise ConfigError("the prompt is empty", hint="Say something: --prompt TEXT")
     policy = choose_policy(policy_file, unsafe_unattested=unsafe_unattested)

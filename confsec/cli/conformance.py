@@ -26,7 +26,10 @@ _ALIKE: Final = 4
 
 @click.group(name="conformance")
 def command() -> None:
-    """Run published test vectors against this implementation."""
+    """Run published test vectors against this implementation.
+
+    For instance:  confsec conformance vectors tests/vectors
+    """
 
 
 @command.command()

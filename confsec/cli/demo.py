@@ -59,7 +59,7 @@ def command(
     *,
     as_json: bool,
 ) -> int:
-    r"""Run the whole service on this machine and send a prompt through it.
+    """Run the whole service on this machine and send a prompt through it.
 
     Relay, gateway, router and three nodes run in processes of their own on loopback. Every wire between them is
     tapped, so what the table says that a role saw was read off its wire. The nodes' keys turn over in mid-run.
@@ -71,7 +71,7 @@ def command(
     confsec demo --tamper changed-chunk replay
 
     Exit status: 0 only if all went well; with --tamper, only if every attack was refused.
-    """
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     chosen = _chosen_attacks(tamper, names)
     if not prompt.strip():
         raise ConfigError("the prompt is empty", hint="Say something: --prompt TEXT")

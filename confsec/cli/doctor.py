@@ -15,12 +15,13 @@ from confsec.backends import system
 from confsec.backends.http import HttpLimits, HttpTransport
 from confsec.cli.fetch import fetch
 from confsec.cli.output import console, print_json, read_bytes, run_async
+from confsec.cli.service import POLICY_HELP, SERVICE_HELP, UNSAFE_HELP, choose_policy
 from confsec.doctor import machine, versions
 from confsec.doctor.findings import Finding, Level, info, ok, warning
 from confsec.doctor.service import look_at_service
 from confsec.privacy_hints import IDENTIFYING_FIELDS, identifying_fields
 from confsec.protocol.directory import MAX_DIRECTORY
-from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy
+from confsec.protocol.policy import Policy
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -47,8 +48,9 @@ _LIMITS: Final = HttpLimits(read_timeout=20.0)
 
 
 @click.command(name="doctor")
-@click.option("--service", metavar="FILE|URL", help="A directory: visit that service too.")
-@click.option("--unsafe-unattested", is_flag=True, help="Let the visit pass although nothing vouches for the nodes.")
+@click.option("--service", metavar="FILE|URL", help=f"Visit this one too. {SERVICE_HELP}")
+@click.option("--policy", "policy_file", default="", metavar="FILE", help=POLICY_HELP)
+@click.option("--unsafe-unattested", is_flag=True, help=UNSAFE_HELP)
 @click.option("--port", "ports", multiple=True, type=click.IntRange(1, 65535), metavar="N", help="Is this port free?")
 @click.option(
     "--request",
@@ -59,7 +61,13 @@ _LIMITS: Final = HttpLimits(read_timeout=20.0)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    service: str | None, ports: tuple[int, ...], body_file: Path | None, *, unsafe_unattested: bool, as_json: bool
+    service: str | None,
+    policy_file: str,
+    ports: tuple[int, ...],
+    body_file: Path | None,
+    *,
+    unsafe_unattested: bool,
+    as_json: bool,
 ) -> int:
     """Look for what is wrong here, and say what to do.
 
@@ -73,9 +81,9 @@ def command(
 
     Exit status: 0 all is well (warnings do not count), 1 something is wrong.
     """  # noqa: D301 - click keeps lines as they are after a backspace
-    findings = [*_look_here(ports), *look_at_body(read_bytes(body_file, "the request body") if body_file else None)]
-    if service:
-        findings += _visit(service, UNSAFE_UNATTESTED if unsafe_unattested else PRODUCTION)
+    policy = choose_policy(policy_file, unsafe_unattested=unsafe_unattested)
+    body = read_bytes(body_file, "the request body") if body_file else None
+    findings = [*_look_here(ports), *look_at_body(body), *(_visit(service, policy) if service else ())]
     findings.sort(key=lambda finding: list(_HEADINGS).index(finding.area))
     all_is_well = all(finding.level is not Level.PROBLEM for finding in findings)
     if as_json:

@@ -13,6 +13,8 @@ command = role_command(
     Gateway,
     help="""Run a gateway (RFC 9458): it opens the outer layer, and does not see who asks.
 
-    For instance:  confsec gateway --port 8002 --targets router.example=http://127.0.0.1:8003
+    \b
+    confsec gateway --port 8002 --targets router.example=http://127.0.0.1:8003
+    confsec gateway --port 8002 --targets router.example=http://127.0.0.1:8003 --keys gateway-1.key
     """,
 )

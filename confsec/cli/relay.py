@@ -15,6 +15,7 @@ command = role_command(
 
     It should be run by somebody who has nothing to do with the operator of the gateway.
 
-    For instance:  confsec relay --port 8001 --gateways https://gateway.example/gateway
+    \b
+    confsec relay --port 8001 --gateways https://gateway.example/gateway
     """,
 )

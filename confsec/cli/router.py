@@ -13,6 +13,7 @@ command = role_command(
     Router,
     help="""Run a router: it brings sealed requests to nodes, and reads none of them.
 
-    For instance:  confsec router --port 8003 --nodes http://127.0.0.1:8004 --unsafe-no-tokens
+    \b
+    confsec router --port 8003 --nodes http://127.0.0.1:8004 --unsafe-no-tokens
     """,
 )

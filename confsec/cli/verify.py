@@ -24,8 +24,12 @@ def command(file: Path, policy_file: Path | None, *, as_json: bool) -> int:
     Everything that the Proof records is computed again from what it holds, and compared. Then the policy judges: the
     one in --policy, or else the one that the Proof names.
 
+    \b
+    confsec verify proof.cbor
+    confsec verify proof.cbor --policy policy.toml --json
+
     Exit status: 0 trusted, 1 refused, 2 not a Proof.
-    """
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     data = read_bytes(file, "the Proof")
     policy = read_policy(policy_file) if policy_file else None
     try:
