@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Lock
 from types import TracebackType
 from typing import Literal, Self, final
+from weakref import finalize
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import field, frozen
@@ -101,6 +102,8 @@ class SyncClient:
         with self._starting:
             if self._started is None:
                 portal = self._thread.enter_context(start_blocking_portal(self._backend))
+                # Also at the end of a program that closes nothing: later, that thread would answer nobody any more.
+                finalize(self, self._thread.close)
                 self._thread.callback(portal.call, self._client.aclose)
                 self._started = portal
             return self._started

@@ -23,6 +23,7 @@ from importlib import import_module
 from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from weakref import finalize
 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -156,6 +157,8 @@ class _SyncTransport:
         with self._starting:
             if self._started is None:
                 portal = self._thread.enter_context(start_blocking_portal())
+                # Also at the end of a program that closes nothing: later, that thread would answer nobody any more.
+                finalize(self, self._thread.close)
                 self._thread.callback(portal.call, self._client.aclose)
                 self._started = portal
             return self._started
