@@ -53,8 +53,8 @@ class Plan:
 
 
 FULL: Final = Plan(
-    rounds=25,
-    slice_seconds=0.06,
+    rounds=101,
+    slice_seconds=0.015,
     stream_size=64 << 20,
     first_tokens=300,
     rate_answers=5,

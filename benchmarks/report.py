@@ -126,14 +126,20 @@ class Report:
         return {"title": self.title, "rows": rows, "missing": dict(self.missing)}
 
 
-def cost(what: str, timings: Timings, against: str, *, goal: Goal | None = None, note: str = "") -> Row:
+def cost(
+    what: str, timings: Timings, against: str, *, ours: str = "ours", goal: Goal | None = None, note: str = ""
+) -> Row:
     """Compare times: how many times as long ours takes as the other's does. Less is better."""
-    return _compared(what, timings, against, ratio_of(timings["ours"], timings[against]), goal=goal, note=note)
+    ratio = ratio_of(timings[ours], timings[against])
+    return _compared(what, timings, ours, against, ratio, goal=goal, note=note)
 
 
-def speed_up(what: str, timings: Timings, against: str, *, goal: Goal | None = None, note: str = "") -> Row:
+def speed_up(
+    what: str, timings: Timings, against: str, *, ours: str = "ours", goal: Goal | None = None, note: str = ""
+) -> Row:
     """Compare times: how many times as fast as the other we are. More is better."""
-    return _compared(what, timings, against, ratio_of(timings[against], timings["ours"]), goal=goal, note=note)
+    ratio = ratio_of(timings[against], timings[ours])
+    return _compared(what, timings, ours, against, ratio, goal=goal, note=note)
 
 
 def share(
@@ -162,10 +168,12 @@ def share(
     )
 
 
-def _compared(what: str, timings: Timings, against: str, ratio: Spread, *, goal: Goal | None, note: str) -> Row:
+def _compared(
+    what: str, timings: Timings, ours: str, against: str, ratio: Spread, *, goal: Goal | None, note: str
+) -> Row:
     return Row(
         what=what,
-        ours=spread_of(timings["ours"]).median,
+        ours=spread_of(timings[ours]).median,
         unit="s",
         against=against,
         theirs=spread_of(timings[against]).median,
@@ -201,7 +209,7 @@ def markdown_table(report: Report) -> str:
 
 
 def _notes(report: Report) -> dict[str, int]:
-    """Number the notes: rows may share one."""
+    """Give each note a number. Rows may share one."""
     return {note: number for number, note in enumerate(dict.fromkeys(row.note for row in report.rows if row.note), 1)}
 
 

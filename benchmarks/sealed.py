@@ -81,16 +81,18 @@ def raw_exchange(kem_id: int, count: int) -> Callable[[], None]:
     request = header + bytes(_BUCKET + 17)
     key_config = bytes(kem_from_id(kem_id).public_key_size + 11)
 
+    def wrap() -> bytes:
+        hashlib.sha256(key_config).digest()
+        run_hmacs(schedule)
+        return AESGCM(_KEY).encrypt(_NONCE, secret, b"")
+
     def seal() -> tuple[bytes, bytes, bytes]:
         os.urandom(32)
         encs = [kem.encapsulate() for _ in range(count)]
-        for _ in range(count):
-            hashlib.sha256(key_config).digest()
-            run_hmacs(schedule)
-            wrapped = AESGCM(_KEY).encrypt(_NONCE, secret, b"")
+        wrapped = [wrap() for _ in range(count)]
         _request_keys(header)
         hashlib.sha256(request).digest()
-        return encs[0], wrapped, AESGCM(_KEY).encrypt(_NONCE, body, b"final")
+        return encs[0], wrapped[0], AESGCM(_KEY).encrypt(_NONCE, body, b"final")
 
     def work() -> None:
         enc, wrapped, sealed = seal()
