@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 
 import anyio
 import anyio.lowlevel
@@ -61,6 +61,7 @@ class FakeEngine:
         self.holding = anyio.Event()
         self.left = anyio.Event()
         self.endless = False
+        self.echo = False
         self.given = 0
         self.healthy: ConfsecError | None = None
 
@@ -74,11 +75,16 @@ class FakeEngine:
             raise self.error
         try:
             headers = (("content-type", "text/event-stream"), ("x-machine", "secret"))
-            yield HttpResponse(status=200, headers=headers, content=self._content())
+            async with aclosing(self._content(request)) as content:
+                yield HttpResponse(status=200, headers=headers, content=content)
         finally:
             self.left.set()
 
-    async def _content(self) -> AsyncIterator[bytes]:
+    async def _content(self, request: HttpRequest) -> AsyncGenerator[bytes]:
+        if self.echo:
+            assert isinstance(request.content, bytes)
+            yield request.content
+            return
         for number, part in enumerate(self.parts):
             if number == 1 and self.hold is not None:
                 self.holding.set()
