@@ -116,7 +116,8 @@ class _Visit:
 
     async def gateway(self) -> str:
         """Fetch the fleet record."""
-        self._evidence = await self._exchange_all(self._session.fetch_fleet())
+        (fleet,) = _sends(self._session.fetch_fleet())
+        self._evidence = _sends(await self._exchange(fleet))
         return f"the gateway opens what is sealed to its key; the fleet has evidence of {len(self._evidence)} nodes"
 
     async def evidence(self) -> str:
@@ -134,8 +135,7 @@ class _Visit:
     async def node(self) -> str:
         """Ask for the engine's models, privately."""
         request = Request("GET", "https", INNER_AUTHORITY, _MODELS)
-        events = self._session.request(request, now=self._clock())
-        (send,) = [event for event in events if isinstance(event, Send)]
+        (send,) = _sends(self._session.request(request, now=self._clock()))
         progress = [event.event for event in await self._exchange(send) if isinstance(event, PrivateProgress)]
         (started,) = [event for event in progress if isinstance(event, PrivateResponseStarted)]
         if started.status >= 500:
@@ -152,14 +152,6 @@ class _Visit:
         else:
             self.findings.append(look_at_epoch(began, self._clock()))
 
-    async def _exchange_all(self, events: list[SessionEvent]) -> list[Send]:
-        """Send what is to be sent, and return what the session wants to send next."""
-        follow_up: list[SessionEvent] = []
-        for event in events:
-            if isinstance(event, Send):
-                follow_up += await self._exchange(event)
-        return [event for event in follow_up if isinstance(event, Send)]
-
     async def _exchange(self, send: Send) -> list[SessionEvent]:
         """Carry one exchange of the session to its end."""
         url = self._directory.relay_url
@@ -171,6 +163,10 @@ class _Visit:
             async for part in response.content:
                 events += self._session.receive_data(send.exchange, part)
         return events + self._session.receive_eof(send.exchange, now=self._clock())
+
+
+def _sends(events: list[SessionEvent]) -> list[Send]:
+    return [event for event in events if isinstance(event, Send)]
 
 
 @contextmanager
@@ -199,6 +195,7 @@ _TODO: Final[tuple[tuple[str, type[ConfsecError], str], ...]] = (
         PeerError,
         "The operator compares: relay --gateways, gateway --targets, and the router in the directory",
     ),
+    ("gateway", VerificationError, "The operator runs more nodes, or your policy asks for fewer"),
     ("evidence", VerificationError, ""),
     ("node", UnknownKeyError, "An epoch ended in between: try again"),
     ("node", BackendError, "The operator looks at GET /healthz of the nodes, and at their engines"),
