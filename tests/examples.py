@@ -7,12 +7,16 @@ is to be done with it in an HTML comment on the line before:
     <!-- not run: REASON -->        leave it alone
     <!-- file: NAME -->             write it to the file NAME, for the blocks that follow
     <!-- keeps running: TEXT -->    go on when its one command has printed TEXT, and end it after the last block
+
+A command that is not installed ends the run with the status `MISSING` and its name on standard output.
+A page that says `<!-- with the demo service -->` finds a service running, and its directory in `service.toml`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,12 +25,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from anyio.from_thread import start_blocking_portal
 from attrs import frozen
+
+from confsec.demo.service import DemoSettings, start_demo
 
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _COMMENT = re.compile(r"^<!-- (not run|file|keeps running): (.+) -->$")
 _MARKS = ("not run", "file", "keeps running")
+_WITH_SERVICE = "<!-- with the demo service -->"
 _START_TIMEOUT = 60
+MISSING = 77
 
 
 @frozen
@@ -76,8 +85,11 @@ def _marks(before: list[str]) -> dict[str, str]:
 def run(path: Path) -> None:
     """Run all blocks of a file. Raises what they raise; `AssertionError` if a command prints something else."""
     namespace: dict[str, object] = {"__name__": "__main__"}
+    text = path.read_text()
     with ExitStack() as background:
-        for block in blocks(path.read_text()):
+        if _WITH_SERVICE in text.splitlines():
+            background.enter_context(_demo_service())
+        for block in blocks(text):
             if block.file:
                 Path(block.file).write_text(block.text)
             if block.keeps_running:
@@ -113,6 +125,14 @@ def _commands(block: Block) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
+def _demo_service() -> Iterator[None]:
+    with start_blocking_portal() as portal:
+        service = start_demo(Path.cwd(), DemoSettings(taps=False))
+        with portal.wrap_async_context_manager(service):
+            yield
+
+
+@contextmanager
 def _running(block: Block, path: Path) -> Iterator[None]:
     """Start the command of a block and wait until it says that it is ready; stop it at the end."""
     [(command, _)] = _commands(block)
@@ -132,6 +152,9 @@ def _running(block: Block, path: Path) -> Iterator[None]:
 
 
 def _run_command(command: str, expected: str, where: str) -> None:
+    if shutil.which(tool := command.split(maxsplit=1)[0]) is None:
+        print(f"{tool} is not installed")
+        sys.exit(MISSING)
     finished = subprocess.run(
         ["bash", "-c", command], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples import blocks
+from tests.examples import MISSING, blocks
+from tests.support import require_or_skip
 
 ROOT = Path(__file__).parents[1]
 RUNNER = ROOT / "tests" / "examples.py"
@@ -48,6 +49,8 @@ def test_examples_run(page: Path, tmp_path: Path) -> None:
     if not any(block.language in {"console", "python", "toml", "json"} for block in blocks(page.read_text())):
         return
     finished = run_examples(page, tmp_path)
+    if finished.returncode == MISSING:
+        require_or_skip(finished.stdout.splitlines()[-1])
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
@@ -113,6 +116,13 @@ def test_example_sees_what_earlier_blocks_made(tmp_path: Path) -> None:
     )
     finished = run_examples(tmp_path / "page.md", tmp_path)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_example_that_needs_a_command_of_somebody_else_says_which(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("```console\n$ no-such-command --help\n```\n")
+    finished = run_examples(tmp_path / "page.md", tmp_path)
+    assert finished.returncode == MISSING
+    assert finished.stdout == "no-such-command is not installed\n"
 
 
 def test_command_that_keeps_running_is_waited_for_and_ended(tmp_path: Path) -> None:
