@@ -17,6 +17,7 @@ from confsec.conformance.cases import (
     check_stated,
     has_members,
     list_cases,
+    or_refused,
     unhex,
 )
 from confsec.protocol.aead import Aead, AeadSequence
@@ -62,6 +63,9 @@ def _check_key_pairs(case: Case, suite: HpkeSuite) -> KemPrivateKey:
             derived = suite.kem.derive_key_pair(unhex(case, f"ikm{role}"))
             check_stated(case, **{f"pk{role}m": derived.public_key})
             check_same(f"key pair {role} from ikm{role}", derived.public_key, private_key.public_key)
+            # The standard prints X25519 and X448 keys with some bits set, which the function sets anyway.
+            if not isinstance(suite.kem, DhKem):
+                check_stated(case, **{f"sk{role}m": derived.private_bytes()})
     return suite.kem.from_private_bytes(unhex(case, "skRm"))
 
 
@@ -158,13 +162,13 @@ SCHEMAS: Final = (
     Schema(
         name="hpke-rfc9180",
         recognises=has_members("enc mode kem_id kdf_id aead_id skEm"),
-        check=check_hpke,
+        check=or_refused(check_hpke),
         list_cases=list_cases,
     ),
     Schema(
         name="hpke-pq-draft",
         recognises=has_members("enc mode kem_id kdf_id aead_id"),
-        check=check_hpke,
+        check=or_refused(check_hpke),
         list_cases=list_cases,
     ),
 )

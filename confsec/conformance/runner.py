@@ -97,12 +97,17 @@ class _Run:
             if not file.is_relative_to(folder) or self._claim(file):
                 yield _run_entries(manifest.protocol, folder, file, entries)
         for pattern, why in manifest.unused:
-            if any([self._claim(folder / name) for name in glob(pattern, root_dir=folder)]):
+            if self._claim_all(folder, pattern):
                 result = CaseResult("the file", Outcome.SKIPPED, f"unused: {why}", cases=0)
                 yield FileReport(str(folder / pattern), (result,), folder)
         for file in manifest.files:
             if file.is_relative_to(folder):
                 self._claim(file)
+
+    def _claim_all(self, folder: Path, pattern: str) -> bool:
+        # Path.glob refuses patterns that lead out of the folder with an error of its own.
+        names = glob(pattern, root_dir=folder)  # noqa: PTH207
+        return [self._claim(folder / name) for name in names].count(True) > 0
 
     def _claim(self, path: Path) -> bool:
         """Say whether a file has not been run, and remember that it has been."""

@@ -21,7 +21,7 @@ from confsec.conformance.cases import (
     check_stated,
     unhex,
 )
-from confsec.errors import ConfsecError, LocalProtocolError
+from confsec.errors import ConfsecError
 from confsec.protocol.aead import Aead, AeadSequence
 from confsec.protocol.chunks import ChunkSealer
 from confsec.protocol.hpke import setup_receiver
@@ -99,10 +99,7 @@ def _check_request_chunks(request: Case, header: bytes) -> None:
 def _check_node(node: Case, request: Case, recipient: Case, response: Case) -> None:
     """Check one node's key, and each secret on the way to the response secret."""
     kem, private_key = _node_key(node)
-    pq, group = kem.expand_seed(private_key.private_bytes())
-    check_stated(node, ml_kem_seed=pq.private_bytes(), group_private_key=group.private_bytes())
     key_config = node_key_config(private_key)
-    check_stated(node, key_config=key_config.encode(), node_id=node_id(key_config))
     check_stated(recipient, node_id=node_id(key_config), info=wrap_info(node_id(key_config)))
     enc = unhex(recipient, "enc")
     check_stated(recipient, shared_secret=private_key.decapsulate(enc))
@@ -149,8 +146,6 @@ def _refuse_request(case: Case) -> tuple[str, str]:
             node.open_key()
             step = "chunks"
         node.receive_eof()
-    except LocalProtocolError:
-        raise
     except ConfsecError as exc:
         return step, exc.code
     return "", ""
@@ -165,8 +160,6 @@ def _refuse_response(case: Case) -> tuple[str, str]:
     try:
         opener.receive_data(sealed_response)
         opener.receive_eof()
-    except LocalProtocolError:
-        raise
     except ConfsecError as exc:
         return "response", exc.code
     return "", ""
@@ -179,10 +172,16 @@ def _open(node: SealedNode, sealed_request: bytes) -> list[SealedNodeEvent]:
 
 
 def _node_key(node: Case) -> tuple[HybridKem, KemPrivateKey]:
+    """Load a node's private key, and check what is stated with it."""
     kem = kem_from_id(int(node["kem_id"], 16))
     if not isinstance(kem, HybridKem):
         raise MismatchError(f"nodes have no keys of {kem.name}")
-    return kem, kem.from_private_bytes(unhex(node, "private_key"))
+    private_key = kem.from_private_bytes(unhex(node, "private_key"))
+    pq, group = kem.expand_seed(private_key.private_bytes())
+    check_stated(node, ml_kem_seed=pq.private_bytes(), group_private_key=group.private_bytes())
+    key_config = node_key_config(private_key)
+    check_stated(node, key_config=key_config.encode(), node_id=node_id(key_config))
+    return kem, private_key
 
 
 def _live(nodes: Sequence[Case]) -> NodeKeys:
