@@ -20,9 +20,17 @@ from confsec.errors import DisconnectedError, LocalProtocolError
 __all__ = ["AsgiApp", "AsgiTransport", "Message", "Receive", "Scope", "Send"]
 
 Scope = MutableMapping[str, Any]
+"""What a server tells an application about a connection, by the names of ASGI 3."""
+
 Message = MutableMapping[str, Any]
+"""An event, to or from an application."""
+
 Receive = Callable[[], Awaitable[Message]]
+"""What an application calls to get the next event."""
+
 Send = Callable[[Message], Awaitable[None]]
+"""What an application calls to send an event."""
+
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI 3 application. The standard leaves the values of its dictionaries open, hence `Any`."""
 

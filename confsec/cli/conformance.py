@@ -18,7 +18,7 @@ from confsec.conformance.runner import run_vectors
 if TYPE_CHECKING:
     from rich.status import Status
 
-__all__ = ["command"]
+__all__ = ["command", "vectors"]
 
 _ALIKE: Final = 4
 """How many files with the same outcome have a row each."""
@@ -32,11 +32,11 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(name="vectors")
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--verbose", is_flag=True, help="List every file and every skipped case too.")
-def vectors(paths: tuple[Path, ...], *, as_json: bool, verbose: bool) -> int:
+def _vectors(paths: tuple[Path, ...], *, as_json: bool, verbose: bool) -> int:
     """Run vector files.
 
     PATH is a file, or a folder with all that is below it. A folder with a cases.json is run by it; other files are

@@ -11,8 +11,13 @@ from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy
 __all__ = ["POLICY_HELP", "SERVICE_HELP", "UNSAFE_HELP", "choose_policy"]
 
 SERVICE_HELP = "The service: the path or the URL of its directory file."
+"""What every command says of `--service`."""
+
 POLICY_HELP = "Judge the service by this policy file (TOML) instead of the production policy."
+"""What every command says of `--policy`."""
+
 UNSAFE_HELP = "Accept a service that shows no evidence of what it runs."
+"""What every command says of `--unsafe-unattested`."""
 
 
 def choose_policy(policy_file: str, *, unsafe_unattested: bool) -> Policy:

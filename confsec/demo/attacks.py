@@ -46,7 +46,7 @@ from confsec.protocol.sealed_padding import pad_all
 
 __all__ = ["ATTACKS", "Attack", "Outcome", "Target", "run_attack"]
 
-X_WING: Final = 0x647A
+_X_WING: Final = 0x647A
 
 
 @frozen
@@ -177,7 +177,7 @@ async def run_attack(attack: Attack, target: Target) -> Outcome:
 async def _swap_gateway_key(target: Target) -> None:
     """Put a key of the attacker's, under the gateway's key id, into the directory that one user gets."""
     (real, *_) = target.directory.gateway_key_configs
-    swapped = evolve(real, kem_id=X_WING, public_key=kem_from_id(X_WING).generate(system.randbytes).public_key)
+    swapped = evolve(real, kem_id=_X_WING, public_key=kem_from_id(_X_WING).generate(system.randbytes).public_key)
     await target.ask(directory=evolve(target.directory, gateway_key_configs=(swapped,)))
 
 
@@ -207,14 +207,14 @@ async def _replay_sealed(target: Target) -> None:
 
 
 async def _foreign_recipient(target: Target) -> None:
-    stranger = node_key_config(kem_from_id(X_WING).generate(system.randbytes))
+    stranger = node_key_config(kem_from_id(_X_WING).generate(system.randbytes))
     sealed_request = SealedClient([stranger], randbytes=system.randbytes).seal(target.inner_request().encode())
     await target.send_sealed(sealed_request)
 
 
 async def _substitute_question(target: Target) -> None:
     """Play a candidate who knows the request secret, and has another candidate answer a question of his own."""
-    rogue = kem_from_id(X_WING).generate(system.randbytes)
+    rogue = kem_from_id(_X_WING).generate(system.randbytes)
     rogue_id = node_id(node_key_config(rogue))
     honest = (await target.node_keys())[0]
     client = SealedClient([honest, node_key_config(rogue)], randbytes=system.randbytes)
@@ -270,14 +270,14 @@ ATTACKS: Final = (
 # --- A wire in the attacker's hands -----------------------------------------------------------------------------------
 
 
-Change = Callable[[AsyncIterable[bytes]], AsyncGenerator[bytes]]
+_Change = Callable[[AsyncIterable[bytes]], AsyncGenerator[bytes]]
 
 
 @final
 class _Wire:
     """A transport that keeps what is sent, and changes the answers to private requests."""
 
-    def __init__(self, transport: Transport, change: Change) -> None:
+    def __init__(self, transport: Transport, change: _Change) -> None:
         self.sent: list[bytes] = []
         self._transport = transport
         self._change = change

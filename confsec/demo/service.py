@@ -19,7 +19,7 @@ from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.key_config import decode_key_configs
 
-__all__ = ["DemoService", "DemoSettings", "start_demo"]
+__all__ = ["ROUTER_AUTHORITY", "DemoService", "DemoSettings", "start_demo"]
 
 ROUTER_AUTHORITY: Final = "router.confsec.invalid"
 """What requests inside the encapsulation call the router: a name that nobody resolves."""

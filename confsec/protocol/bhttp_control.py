@@ -12,6 +12,8 @@ from typing import Final
 from confsec.errors import DecodeError
 from confsec.protocol.bhttp_fields import Fields
 
+__all__ = ["check_host", "check_request_control", "check_status"]
+
 _SECTION = "RFC 9113, section 8.3.1"
 
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

@@ -28,6 +28,7 @@ from confsec.protocol.machine import Machine, State, Step, StepTable
 from confsec.protocol.wire import MAX_VARINT
 
 __all__ = [
+    "DECODER_STEPS",
     "DEFAULT_LIMITS",
     "STREAM_LIMITS",
     "BhttpDecoder",
@@ -128,12 +129,13 @@ class MessageFinished:
 
 
 BhttpEvent = RequestHead | InformationalReceived | ResponseHead | ContentReceived | MessageFinished
-
+"""What a message consists of, in this order; content in any number of parts."""
 
 DECODER_STEPS: Final[StepTable] = {
     (State.RECEIVING, Step.RECEIVE): State.RECEIVING,
     (State.RECEIVING, Step.RECEIVE_EOF): State.DONE,
 }
+"""What may happen next at a decoder."""
 
 
 class _Part(Enum):

@@ -16,7 +16,17 @@ from typing import Final
 from confsec.errors import DecodeError
 from confsec.protocol.wire import encode_varint
 
-__all__ = ["Fields", "strip_connection_fields"]
+__all__ = [
+    "Fields",
+    "StarvedError",
+    "check_name",
+    "check_pseudo_fields",
+    "decode_field",
+    "encode_lines",
+    "strip_connection_fields",
+    "take_line",
+    "take_varint",
+]
 
 Fields = tuple[tuple[str, str], ...]
 """Field lines in order: lower-case names and latin-1 values."""

@@ -12,7 +12,7 @@ import cbor2
 
 from confsec.errors import DecodeError, LimitError, LocalProtocolError
 
-__all__ = ["CborValue", "as_array", "as_bytes", "as_map", "as_text", "as_uint", "decode", "encode"]
+__all__ = ["MAX_DEPTH", "CborValue", "as_array", "as_bytes", "as_map", "as_text", "as_uint", "decode", "encode"]
 
 CborValue = int | bytes | str | bool | None | list["CborValue"] | dict[str, "CborValue"]
 """What our structures are made of."""

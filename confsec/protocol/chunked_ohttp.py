@@ -63,6 +63,7 @@ CHUNKED_CLIENT_STEPS: Final[StepTable] = {
     (State.HALF_CLOSED_REMOTE, Step.SEND): State.HALF_CLOSED_REMOTE,
     (State.HALF_CLOSED_REMOTE, Step.SEND_EOF): State.DONE,
 }
+"""What may happen next at a client: both directions are independent."""
 
 CHUNKED_GATEWAY_STEPS: Final[StepTable] = {
     (State.RECEIVING, Step.RECEIVE): State.RECEIVING,
@@ -78,6 +79,7 @@ CHUNKED_GATEWAY_STEPS: Final[StepTable] = {
     (State.HALF_CLOSED_LOCAL, Step.RECEIVE): State.HALF_CLOSED_LOCAL,
     (State.HALF_CLOSED_LOCAL, Step.RECEIVE_EOF): State.DONE,
 }
+"""What may happen next at a gateway: it may answer before the request has ended."""
 
 
 @frozen
@@ -99,6 +101,7 @@ class ResponseFinished:
 
 
 ChunkedOhttpEvent = ChunkReceived | RequestFinished | ResponseFinished
+"""What a client or a gateway learns."""
 
 
 @final

@@ -65,12 +65,14 @@ CLIENT_STEPS: Final[StepTable] = {
     (State.AWAITING_RESPONSE, Step.RECEIVE): State.AWAITING_RESPONSE,
     (State.AWAITING_RESPONSE, Step.RECEIVE_EOF): State.DONE,
 }
+"""What may happen next at a client."""
 
 GATEWAY_STEPS: Final[StepTable] = {
     (State.AWAITING_REQUEST, Step.RECEIVE): State.AWAITING_REQUEST,
     (State.AWAITING_REQUEST, Step.RECEIVE_EOF): State.RESPONDING,
     (State.RESPONDING, Step.ENCAPSULATE): State.DONE,
 }
+"""What may happen next at a gateway."""
 
 MEDIA_TYPE_REQUEST: Final = "message/ohttp-req"
 """An encapsulated request (RFC 9458, section 9.2)."""
@@ -116,6 +118,7 @@ class ResponseReceived:
 
 
 OhttpEvent = RequestReceived | ResponseReceived
+"""What a gateway or a client learns."""
 
 
 def encode_problem(problem_type: str) -> bytes:

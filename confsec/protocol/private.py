@@ -48,6 +48,7 @@ __all__ = [
     "PrivateExchange",
     "PrivateResponseFinished",
     "PrivateResponseStarted",
+    "TokenPayment",
 ]
 
 PRIVATE_PATH: Final = "/v1/private"
@@ -97,6 +98,7 @@ class PrivateResponseFinished:
 
 
 PrivateEvent = PrivateResponseStarted | PrivateContentReceived | PrivateResponseFinished
+"""What a client learns of an answer, in this order; content in any number of parts."""
 
 
 @final

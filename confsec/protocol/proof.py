@@ -28,7 +28,18 @@ from confsec.protocol.node_keys import node_id
 from confsec.protocol.policy import ATTESTATION_CHECK, Check, Policy, Status, appraise_checks
 from confsec.protocol.sealed_header import MAX_RECIPIENTS
 
-__all__ = ["CHECKS", "CheckDefinition", "Proof", "ProofContents", "make_proof", "replay_proof", "verify_proof"]
+__all__ = [
+    "ASSUMPTIONS",
+    "CHECKS",
+    "MAX_PROOF",
+    "CheckDefinition",
+    "Finding",
+    "Proof",
+    "ProofContents",
+    "make_proof",
+    "replay_proof",
+    "verify_proof",
+]
 
 MAX_PROOF: Final = 32 << 20
 """A Proof has at most 32 MiB: sixteen candidates with the largest evidence, and the fleet record."""

@@ -38,7 +38,9 @@ from confsec.protocol.sealed_header import MAX_RECIPIENTS
 
 __all__ = [
     "DEFAULT_CANDIDATES",
+    "EVIDENCE_PATH",
     "FLEET_MAX_AGE",
+    "FLEET_PATH",
     "ClientSession",
     "FleetRefused",
     "FleetTrusted",
@@ -58,7 +60,10 @@ _MIN_EVIDENCE: Final = 64
 """Whole shards are fetched until they hold at least this many nodes, or all there are."""
 
 FLEET_PATH: Final = "/v1/fleet"
+"""Where a router has its fleet record."""
+
 EVIDENCE_PATH: Final = "/v1/evidence/"
+"""Where it has evidence: the SHA-256 follows, in hex."""
 
 
 @final
@@ -110,6 +115,7 @@ class PrivateProgress:
 
 
 SessionEvent = Send | FleetTrusted | RequestSealed | PrivateProgress
+"""What a session asks for, and what its client learns."""
 
 
 @define

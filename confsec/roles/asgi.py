@@ -196,6 +196,7 @@ class Exchange:
 
 
 Handler = Callable[[Exchange], Awaitable[None]]
+"""What answers one exchange at a path."""
 
 
 class Role:

@@ -18,7 +18,7 @@ from confsec.errors import ConfigError
 
 __all__ = ["ConfigField", "RoleConfig", "at_least", "config_fields", "load_config", "one_of", "setting", "url"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _HELP: Final = "help"
 _SCALARS: Final = (str, int, float, bool)
@@ -135,7 +135,7 @@ def config_fields(cls: type) -> tuple[ConfigField, ...]:
     return tuple(_config_field(attribute, hints[attribute.name]) for attribute in fields(cls))
 
 
-def load_config(cls: type[T], path: Path | None = None, overrides: Mapping[str, object] | None = None) -> T:
+def load_config(cls: type[_T], path: Path | None = None, overrides: Mapping[str, object] | None = None) -> _T:
     """Make a `cls` from the TOML file `path` and from `overrides`, which win; None and () count as not given.
 
     Raises `ConfigError`, naming the key and where it stands.
