@@ -18,6 +18,14 @@
     │   ├── EvidenceError
     │   ├── PolicyError
     │   ├── TokenError
+    │   │   ├── TokenMissingError
+    │   │   ├── TokenTypeError
+    │   │   ├── TokenChallengeError    answers another challenge
+    │   │   │   └── TokenOriginError   answers the challenge of another origin
+    │   │   ├── TokenKeyError          signed by a key that we do not know
+    │   │   │   └── TokenEpochError    … or whose time is over, or has not come
+    │   │   ├── TokenSignatureError
+    │   │   └── TokenSpentError
     │   ├── TransparencyError
     │   └── ProofError
     ├── UnsupportedError         an algorithm, version or feature that we do not have
@@ -61,7 +69,15 @@ __all__ = [
     "ProofError",
     "RemoteProtocolError",
     "ReplayError",
+    "TokenChallengeError",
+    "TokenEpochError",
     "TokenError",
+    "TokenKeyError",
+    "TokenMissingError",
+    "TokenOriginError",
+    "TokenSignatureError",
+    "TokenSpentError",
+    "TokenTypeError",
     "TransparencyError",
     "TransportError",
     "TruncatedError",
@@ -230,6 +246,61 @@ class TokenError(VerificationError):
 
     code = "token"
     status_hint = 401
+
+
+@final
+class TokenMissingError(TokenError):
+    """No token where one is needed: answer the challenge that comes with this error."""
+
+    code = "token_missing"
+
+
+@final
+class TokenTypeError(TokenError):
+    """A token of a type that is not taken here."""
+
+    code = "token_type"
+
+
+class TokenChallengeError(TokenError):
+    """A token that answers another challenge than those of this verifier."""
+
+    code = "token_challenge"
+
+
+@final
+class TokenOriginError(TokenChallengeError):
+    """A token that answers the challenge of another origin."""
+
+    code = "token_origin"
+
+
+class TokenKeyError(TokenError):
+    """A token key that nobody knows here, or that may not be used as one."""
+
+    code = "token_key"
+
+
+@final
+class TokenEpochError(TokenKeyError):
+    """A token key whose time is over or has not come: fetch tokens of the current epoch."""
+
+    code = "token_epoch"
+
+
+@final
+class TokenSignatureError(TokenError):
+    """A signature that does not verify."""
+
+    code = "token_signature"
+
+
+@final
+class TokenSpentError(TokenError):
+    """A token that was spent, or that was sent with another request before."""
+
+    code = "token_spent"
+    status_hint = 409
 
 
 class TransparencyError(VerificationError):

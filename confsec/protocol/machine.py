@@ -53,6 +53,8 @@ class Step(Enum):
     BEGIN = "begin"
     SEND = "send"
     SEND_EOF = "send_eof"
+    REQUEST = "request"
+    RESPOND = "respond"
     RECEIVE_HEAD = "receive_head"
     RECEIVE = "receive_data"
     RECEIVE_EOF = "receive_eof"
@@ -61,6 +63,7 @@ class Step(Enum):
 
 
 StepTable = Mapping[tuple[State, Step], State]
+"""What may happen next: the state after each legal step. What is not in it is refused."""
 
 
 class Machine:

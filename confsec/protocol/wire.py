@@ -18,9 +18,11 @@ __all__ = [
     "Reader",
     "decode_base64",
     "decode_base64url",
+    "decode_base64url_padded",
     "decode_hex",
     "encode_base64",
     "encode_base64url",
+    "encode_base64url_padded",
     "encode_uint",
     "encode_varint",
     "encode_varint_vector",
@@ -186,3 +188,18 @@ def decode_base64url(text: str) -> bytes:
 def encode_base64url(data: bytes) -> str:
     """Encode as base64url without padding (RFC 4648, section 5)."""
     return base64.urlsafe_b64encode(data).decode("ascii").rstrip("=")
+
+
+def decode_base64url_padded(text: str) -> bytes:
+    """Decode base64url with padding, as the headers of RFC 9577 have it (RFC 4648, sections 3.2 and 5)."""
+    data = decode_base64url(text.rstrip("="))
+    if encode_base64url_padded(data) != text:
+        raise DecodeError(
+            "base64url has the wrong padding", got=f"{len(text)} characters", section="RFC 4648, section 3.2"
+        )
+    return data
+
+
+def encode_base64url_padded(data: bytes) -> str:
+    """Encode as base64url with padding (RFC 4648, section 5)."""
+    return base64.urlsafe_b64encode(data).decode("ascii")
