@@ -50,12 +50,12 @@ def test_import_confsec_imports_nothing_of_ours_but_the_errors() -> None:
     assert finished.stdout.split() == ["confsec", "confsec.errors"]
 
 
-def test_pure_core_imports_no_event_loop_and_no_socket() -> None:
+def test_pure_core_imports_no_event_loop_and_no_server() -> None:
     program = (
         "import importlib, pkgutil, confsec.protocol as p;"
         "[importlib.import_module(m.name) for m in pkgutil.walk_packages(p.__path__, 'confsec.protocol.')]"
     )
-    assert modules_after(program) & {"anyio", "asyncio", "socket", "ssl", "trio", "httpcore2", "uvicorn"} == set()
+    assert modules_after(program) & {"anyio", "asyncio", "httpcore2", "trio", "uvicorn"} == set()
 
 
 def test_every_public_name_is_there() -> None:
