@@ -332,7 +332,7 @@ SCHEMAS: Final = (
     _schema(
         name="ohttp-chunk-framing",
         recognises=has_members(
-            "wire payload final", "wire_prefix final", "wire chunks", "wire expect", "baseNonce counter nonce"
+            "wire final", "wire_prefix final", "wire chunks", "wire expect", "baseNonce counter nonce"
         ),
         check=check_chunk_framing,
     ),

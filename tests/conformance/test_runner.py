@@ -314,7 +314,9 @@ def test_copies_under_other_names_without_a_manifest_give_the_same(
 
 
 @pytest.mark.vectors
-@pytest.mark.parametrize("name", ["hpke/rfc9180.json", "bhttp/rfc9292-section5.json", "ohttp/key-config.json"])
+@pytest.mark.parametrize(
+    "name", ["hpke/rfc9180.json", "bhttp/rfc9292-section5.json", "ohttp/key-config.json", "ohttp/chunk-framing.json"]
+)
 def test_single_cases_as_a_bare_list_keep_their_form(shared_vectors: Path, tmp_path: Path, name: str) -> None:
     cases = load_vectors(shared_vectors / name)["cases"]
     paths = [write(tmp_path / f"{number}.json", [case]) for number, case in enumerate(cases)]
