@@ -17,7 +17,15 @@ import anyio
 from attrs import frozen
 
 from confsec.backends.api import Clock, HttpRequest, Transport
-from confsec.errors import BackendError, BusyError, ConfsecError, DecodeError, LimitError, UnknownKeyError
+from confsec.errors import (
+    BackendError,
+    BusyError,
+    ConfsecError,
+    DeadlineError,
+    DecodeError,
+    LimitError,
+    UnknownKeyError,
+)
 from confsec.protocol.cmw import KEY_CONFIG_LABEL, MAX_EVIDENCE, Evidence
 from confsec.protocol.fleet import FleetNode, FleetRecord, local_beacon
 from confsec.protocol.key_config import MEDIA_TYPE_OHTTP_KEYS, decode_key_configs
@@ -154,7 +162,8 @@ class Fleet:
                 node.live = True
         except (ConfsecError, TimeoutError) as exc:
             if node.live:
-                _log.warning("a node does not answer: %s", exc.code if isinstance(exc, ConfsecError) else "deadline")
+                code = exc.code if isinstance(exc, ConfsecError) else DeadlineError.code
+                _log.warning("the node %s is not ready: %s", node.url, code)
             node.live = False
 
     async def _fetch(self, url: str, *, limit: int) -> bytes:

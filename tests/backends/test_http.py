@@ -74,11 +74,14 @@ async def test_body_goes_there_and_back(content: bytes | AsyncIterator[bytes]) -
 
 
 async def test_answer_names_no_server_and_no_date() -> None:
-    async with served(Echo()) as url, opened() as transport:
-        async with transport.stream(HttpRequest(method="POST", url=url + "/echo")) as response:
-            assert header(response.headers, "server") is None
-            assert header(response.headers, "date") is None
-            assert await read(response) == b""
+    async with (
+        served(Echo()) as url,
+        opened() as transport,
+        transport.stream(HttpRequest(method="POST", url=url + "/echo")) as response,
+    ):
+        assert header(response.headers, "server") is None
+        assert header(response.headers, "date") is None
+        assert await read(response) == b""
 
 
 async def test_request_has_only_the_fields_that_it_was_given() -> None:
@@ -165,10 +168,13 @@ async def test_peer_that_takes_nothing_is_a_deadline_error() -> None:
 
 
 async def test_no_free_connection_is_a_connect_error() -> None:
-    async with served(Echo()) as url, opened(HttpLimits(max_connections=1, pool_timeout=0.1)) as transport:
-        async with transport.stream(HttpRequest(method="GET", url=url + "/endless")):
-            with pytest.raises(ConnectError):
-                await fetch(transport, HttpRequest(method="POST", url=url + "/echo"))
+    async with (
+        served(Echo()) as url,
+        opened(HttpLimits(max_connections=1, pool_timeout=0.1)) as transport,
+        transport.stream(HttpRequest(method="GET", url=url + "/endless")),
+    ):
+        with pytest.raises(ConnectError):
+            await fetch(transport, HttpRequest(method="POST", url=url + "/echo"))
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "http://127.0.0.1:notaport/", "http://127.0.0.1/a b"])
@@ -208,12 +214,15 @@ async def test_cancelling_before_the_head_reaches_the_application() -> None:
 
 async def test_slow_reader_holds_the_server_back() -> None:
     echo = Echo()
-    async with served(echo) as url, opened() as transport:
-        async with transport.stream(HttpRequest(method="GET", url=url + "/endless")) as response:
-            await anext(response.content)
-            before = -1
-            while before != echo.written:  # until all buffers between us are full
-                before = echo.written
-                await anyio.sleep(0.2)
-            # What is under way stands in the buffers of two sockets and little else.
-            assert echo.written < 16 << 20
+    async with (
+        served(echo) as url,
+        opened() as transport,
+        transport.stream(HttpRequest(method="GET", url=url + "/endless")) as response,
+    ):
+        await anext(response.content)
+        before = -1
+        while before != echo.written:  # until all buffers between us are full
+            before = echo.written
+            await anyio.sleep(0.2)
+        # What is under way stands in the buffers of two sockets and little else.
+        assert echo.written < 16 << 20

@@ -9,13 +9,14 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from urllib.request import urlopen
 
-import psutil
-
+from confsec.backends import system
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.key_config import decode_key_configs
+from confsec.roles.keys import GatewayKeyFile
 from tests.support import ROOT
 
 START_SECONDS = 30.0
@@ -48,37 +49,44 @@ class RoleProcess:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
     def stop(self) -> int:
         """End the process; return its exit status. What it wrote to stderr is in `errors`."""
+        if self.process.returncode is None:
+            self._terminate()
+        return self.process.returncode
+
+    def _terminate(self) -> None:
         self.process.terminate()
         try:
             _, self.errors = self.process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             _, self.errors = self.process.communicate()
-        return self.process.returncode
 
     @property
     def peak(self) -> int:
         """Peak of the resident memory in bytes. Linux has it in /proc."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+        return self._status("VmHWM")
 
     @property
     def resident(self) -> int:
-        return int(psutil.Process(self.process.pid).memory_info().rss)
+        return self._status("VmRSS")
 
     def reset_peak(self) -> None:
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def _status(self, key: str) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith(key + ":"))
+        return int(line.split()[1]) * 1024
 
 
 class Service:
     """The processes, and what a client has to know."""
 
-    def __init__(self, stack: ExitStack, backend: str, options: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, backend: str, options: dict[str, tuple[str, ...]]) -> None:
         self._stack = stack
         self._options = options
         self._backend = backend
@@ -86,24 +94,41 @@ class Service:
         engine = self._start("engine", ENGINE)
         node = self._start("node", "confsec", "node", "--engine", engine.url)
         router = self._start("router", "confsec", "router", "--unsafe-no-tokens", "--nodes", node.url)
-        gateway = self._start("gateway", "confsec", "gateway", "--targets", f"router.example={router.url}")
+        key = _write_key(folder / "gateway.toml")
+        targets = f"router.example={router.url}"
+        gateway = self._start("gateway", "confsec", "gateway", "--targets", targets, "--keys", str(key))
         relay = self._start("relay", "confsec", "relay", "--gateways", f"{gateway.url}/gateway")
         with urlopen(f"{gateway.url}/ohttp-keys") as answer:
             configs = decode_key_configs(answer.read())
+        self.engine = engine
         self.directory = ServiceDirectory(
             relay_url=relay.url + "/", gateway_key_configs=configs, router_origin="https://router.example"
         )
 
+    def open_exchanges(self) -> int:
+        """Ask the engine how many requests it is answering."""
+        with urlopen(f"{self.engine.url}/v1/models") as answer:
+            return int(json.loads(answer.read())["open"])
+
     def _start(self, name: str, *arguments: str) -> RoleProcess:
         backend = ("--backend", self._backend) if name != "engine" else ()
         process = RoleProcess(*arguments, *backend, *self._options.get(name, ()))
-        self._stack.callback(lambda: process.stop())
+        self._stack.callback(process.stop)
         self.roles[name] = process
         return process
 
 
+def _write_key(path: Path) -> Path:
+    day = timedelta(days=1)
+    now = system.now() - day
+    GatewayKeyFile.generate(
+        "MLKEM768-X25519", 1, now=now, lifetime=3 * day, overlap=day, randbytes=system.randbytes
+    ).write(path)
+    return path
+
+
 @contextmanager
-def running_service(backend: str = "asyncio", **options: tuple[str, ...]) -> Generator[Service]:
+def running_service(folder: Path, backend: str = "asyncio", **options: tuple[str, ...]) -> Generator[Service]:
     """Run a service; `options` are further options by role."""
     with ExitStack() as stack:
-        yield Service(stack, backend, options)
+        yield Service(stack, folder, backend, options)

@@ -11,7 +11,7 @@ import anyio
 
 from confsec.backends.api import HttpRequest, HttpResponse, Transport, header
 from confsec.errors import BusyError, ConfsecError
-from confsec.roles.asgi import Exchange, Role
+from confsec.roles.asgi import Exchange, Handler, Role
 from confsec.roles.config import RoleConfig
 from confsec.roles.server import serve
 
@@ -22,7 +22,7 @@ class Echo(Role):
     name: ClassVar = "echo"
 
     def __init__(self, config: RoleConfig | None = None) -> None:
-        routes = {
+        routes: dict[tuple[str, str], Handler] = {
             ("POST", "/echo"): self._echo,
             ("GET", "/endless"): self._endless,
             ("GET", "/wait"): self._wait,
@@ -95,7 +95,7 @@ async def served(role: Role, config: RoleConfig | None = None) -> AsyncGenerator
         await announced.wait()
         try:
             yield where.get("url") or where["uds"]
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001  # raised again below: a task group would wrap it
             error = exc
         stop.set()
     if error is not None:

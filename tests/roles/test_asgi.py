@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
+from typing import NoReturn
 
 import anyio
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from confsec.backends.api import HttpRequest, header
 from confsec.backends.asgi import AsgiTransport, Message
 from confsec.errors import ConfigError, DisconnectedError
+from confsec.roles.asgi import Exchange
 from confsec.roles.config import RoleConfig
 from tests.roles.support import Echo, fetch, read
 
@@ -81,7 +83,7 @@ async def test_health_says_ok_and_draining() -> None:
 @pytest.mark.parametrize("content", [bytes(101), endless()], ids=["announced", "endless"])
 async def test_body_beyond_the_limit_is_refused(content: bytes | AsyncIterator[bytes]) -> None:
     class Reader(Echo):
-        async def _echo(self, exchange):  # type: ignore[no-untyped-def]
+        async def _echo(self, exchange: Exchange) -> None:
             await exchange.answer(200, (), await exchange.read())
 
     content = content if isinstance(content, bytes) else endless()
@@ -110,7 +112,7 @@ async def test_too_many_exchanges_are_busy_but_health_answers() -> None:
 
 async def test_silent_client_is_cut_after_the_idle_timeout() -> None:
     class Reader(Echo):
-        async def _echo(self, exchange):  # type: ignore[no-untyped-def]
+        async def _echo(self, exchange: Exchange) -> None:
             await exchange.read()
 
     with anyio.fail_after(5):
@@ -150,7 +152,7 @@ async def test_lifespan_is_answered() -> None:
 
 async def test_lifespan_that_fails_says_why() -> None:
     class Broken(Echo):
-        def lifespan(self):  # type: ignore[no-untyped-def]
+        def lifespan(self) -> NoReturn:
             raise ConfigError("a key is missing")
 
     sent: list[Message] = []

@@ -97,7 +97,7 @@ def test_file_that_is_missing_large_or_binary_is_refused(tmp_path: Path) -> None
 def test_field_of_another_kind_is_a_bug() -> None:
     @frozen(kw_only=True)
     class Odd:
-        thing: dict[str, str] = setting({}, help="Cannot be an option.")
+        thing: dict[str, str] = setting({}, help="Cannot be an option.")  # noqa: RUF009  # declares an attrs field
 
     with pytest.raises(TypeError, match="thing"):
         config_fields(Odd)

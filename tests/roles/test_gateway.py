@@ -91,9 +91,10 @@ async def serving(config: GatewayConfig | None = None, clock: FixedClock | None 
         yield Served(gateway, target, decode_key_configs(keys)[0])
 
 
-def request(path: str = "/echo", content: bytes = b"hello", **changes: str) -> Request:
-    plain = Request("POST" if content else "GET", "https", "router.example", path, content=content)
-    return evolve(plain, **changes)
+def request(
+    path: str = "/echo", content: bytes = b"hello", *, method: str = "", authority: str = "router.example"
+) -> Request:
+    return Request(method or ("POST" if content else "GET"), "https", authority, path, content=content)
 
 
 async def test_keys_are_published_with_their_media_type() -> None:

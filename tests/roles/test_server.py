@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import sys
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +35,7 @@ async def test_running_exchange_may_finish_after_the_stop() -> None:
         where.update(told)
         announced.set()
 
-    async def question():  # type: ignore[no-untyped-def]
+    async def question() -> AsyncIterator[bytes]:
         yield b"asked before"
         await echo.entered.wait()
         stop.set()
@@ -56,15 +58,14 @@ async def test_exchange_that_does_not_finish_is_cut() -> None:
     echo = Echo()
     transport = HttpTransport()
     with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks:
-            async with served(echo, RoleConfig(shutdown_timeout=0.2)) as url:
+        async with anyio.create_task_group() as tasks, served(echo, RoleConfig(shutdown_timeout=0.2)) as url:
 
-                async def wait() -> None:
-                    with pytest.raises(DisconnectedError):
-                        await fetch(transport, HttpRequest(method="GET", url=url + "/slow"))
+            async def wait() -> None:
+                with pytest.raises(DisconnectedError):
+                    await fetch(transport, HttpRequest(method="GET", url=url + "/slow"))
 
-                tasks.start_soon(wait)
-                await echo.entered.wait()
+            tasks.start_soon(wait)
+            await echo.entered.wait()
     assert echo.cancelled.is_set()
     await transport.aclose()
 
@@ -144,8 +145,8 @@ async def test_unix_socket_in_use_and_plain_file_are_kept(tmp_path: Path) -> Non
 
 
 async def test_missing_server_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "confsec.roles.server_asyncio", None)
-    monkeypatch.setitem(__import__("sys").modules, "confsec.roles.server_trio", None)
+    monkeypatch.setitem(sys.modules, "confsec.roles.server_asyncio", None)
+    monkeypatch.setitem(sys.modules, "confsec.roles.server_trio", None)
     extra = {"asyncio": "server", "trio": "trio"}[sniffio.current_async_library()]
     with pytest.raises(MissingExtraError, match=rf"\[{extra}\]"):
         await serve(Echo(), RoleConfig())
@@ -198,5 +199,5 @@ def test_where_a_role_listens_is_one_line_of_json(capsys: pytest.CaptureFixture[
 
 def test_uvloop_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert event_loop_options(RoleConfig(backend="trio")) == {"backend": "trio"}
-    monkeypatch.setitem(__import__("sys").modules, "uvloop", None)
+    monkeypatch.setitem(sys.modules, "uvloop", None)
     assert event_loop_options(RoleConfig()) == {"backend": "asyncio"}
