@@ -18,7 +18,7 @@ from confsec.conformance.runner import run_vectors
 if TYPE_CHECKING:
     from rich.status import Status
 
-__all__ = ["command", "vectors"]
+__all__ = ["command"]
 
 _ALIKE: Final = 4
 """How many files with the same outcome have a row each."""

@@ -48,7 +48,7 @@ NamedCase = tuple[str, object]
 
 _LIST_MEMBERS: Final = ("cases", "messages")
 _NAME_MEMBERS: Final = ("name", "defect")
-_SHOWN: Final = 48
+_SHOWN: Final = 32
 
 
 class CaseSkippedError(Exception):
@@ -177,8 +177,14 @@ def unhex(case: Case, name: str) -> bytes:
 def check_same(what: str, got: object, want: object) -> None:
     """Check that a result is the stated one. Raises `MismatchError`."""
     # True is 1 in Python, and would not be in CBOR or JSON.
-    if type(got) is not type(want) or got != want:
-        raise MismatchError(f"{what} differs: got {_show(got)}, want {_show(want)}")
+    if type(got) is type(want) and got == want:
+        return
+    where = ""
+    if isinstance(got, bytes) and isinstance(want, bytes):
+        pairs = enumerate(zip(got, want, strict=False))
+        same = next((place for place, (ours, stated) in pairs if ours != stated), min(len(got), len(want)))
+        where, got, want = f" from byte {same}", got[same:], want[same:]
+    raise MismatchError(f"{what} differs{where}: got {_show(got)}, want {_show(want)}")
 
 
 def check_stated(case: Case, **results: bytes) -> None:
@@ -218,7 +224,7 @@ def _is_object(case: object) -> bool:
 
 def _show(value: object) -> str:
     text = value.hex() if isinstance(value, bytes) else repr(value)
-    return _one_line(text) if len(text) <= _SHOWN else f"{_one_line(text[:_SHOWN])}… ({len(text)} characters)"
+    return _one_line(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…") or "nothing"
 
 
 def _one_line(text: str) -> str:

@@ -16,6 +16,7 @@ from confsec.conformance.cases import (
     MismatchError,
     Outcome,
     check_refused,
+    check_same,
     run_case,
 )
 from confsec.conformance.reports import FileReport
@@ -54,6 +55,17 @@ def test_every_way_to_end_a_case() -> None:
     assert ends(DecodeError("bad", got="1\n2")) == CaseResult("a", Outcome.FAILED, "refused: bad: got 1 2 [decode]")
     assert ends(KeyError("x")) == CaseResult("a", Outcome.FAILED, "KeyError: 'x'")
     assert ends(RecursionError("deep")).outcome is Outcome.FAILED
+
+
+def test_a_difference_is_shown_where_it_begins() -> None:
+    with pytest.raises(MismatchError, match="enc differs from byte 100: got 01ff, want 02ff"):
+        check_same("enc", bytes(100) + b"\1\xff", bytes(100) + b"\2\xff")
+    with pytest.raises(
+        MismatchError, match="enc differs from byte 2: got nothing, want 0{32}…"
+    ):
+        check_same("enc", b"ab", b"ab" + bytes(40))
+    with pytest.raises(MismatchError, match="flag differs: got 1, want True"):
+        check_same("flag", 1, True)
 
 
 def test_a_misuse_of_our_own_is_no_refusal() -> None:
