@@ -54,16 +54,19 @@ class RoleProcess:
     def stop(self) -> int:
         """End the process; return its exit status. What it wrote to stderr is in `errors`."""
         if self.process.returncode is None:
-            self._terminate()
-        return self.process.returncode
+            self.process.terminate()
+        return self.wait()
 
-    def _terminate(self) -> None:
-        self.process.terminate()
+    def wait(self) -> int:
+        """Wait for a process that was told to end."""
+        if self.process.returncode is not None:
+            return self.process.returncode
         try:
             _, self.errors = self.process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             _, self.errors = self.process.communicate()
+        return self.process.returncode
 
     @property
     def peak(self) -> int:

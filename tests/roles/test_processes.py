@@ -142,6 +142,6 @@ async def test_stopped_roles_finish_what_runs_and_name_nobody(tmp_path: Path) ->
                     role.process.terminate()
                 assert await count(response) == 900
             for role in roles:
-                assert await anyio.to_thread.run_sync(role.stop) == 0
+                assert await anyio.to_thread.run_sync(role.wait) == 0
                 for secret in (CLIENT_ADDRESS, MARKER, "Traceback"):
                     assert secret not in role.errors
