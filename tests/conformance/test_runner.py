@@ -60,9 +60,7 @@ def test_every_way_to_end_a_case() -> None:
 def test_a_difference_is_shown_where_it_begins() -> None:
     with pytest.raises(MismatchError, match="enc differs from byte 100: got 01ff, want 02ff"):
         check_same("enc", bytes(100) + b"\1\xff", bytes(100) + b"\2\xff")
-    with pytest.raises(
-        MismatchError, match="enc differs from byte 2: got nothing, want 0{32}…"
-    ):
+    with pytest.raises(MismatchError, match=r"enc differs from byte 2: got nothing, want 0{32}…"):
         check_same("enc", b"ab", b"ab" + bytes(40))
     with pytest.raises(MismatchError, match="flag differs: got 1, want True"):
         check_same("flag", 1, True)

@@ -66,7 +66,7 @@ class RoleProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             _, self.errors = self.process.communicate()
-        return self.process.returncode
+        return self.process.wait()
 
     @property
     def peak(self) -> int:
