@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from threading import Lock
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal, Self, final
-from weakref import finalize
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 from attrs import field, frozen
 
 from confsec.backends.api import Headers, HttpRequest, HttpResponse, Transport
+from confsec.backends.portal import PortalThread
 from confsec.client import Answer, Client, PrivateInfo, Service, private_info
 from confsec.protocol.policy import PRODUCTION, Policy
 from confsec.protocol.proof import Proof
@@ -45,7 +44,7 @@ class SyncResponse:
 
 @final
 class SyncClient:
-    """A client of one service. Its thread starts with the first request and ends with `close`."""
+    """A client of one service. Its thread starts with the first request and ends with `close`, or with the program."""
 
     def __init__(
         self,
@@ -61,10 +60,7 @@ class SyncClient:
         self._client = Client(
             service, policy=policy, candidates=candidates, transport=transport, source_address=source_address
         )
-        self._backend = backend
-        self._starting = Lock()
-        self._thread = ExitStack()
-        self._started: BlockingPortal | None = None
+        self._thread = PortalThread(self._client.aclose, backend=backend)
 
     def __enter__(self) -> Self:
         return self
@@ -75,10 +71,8 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and end the thread. Idempotent."""
-        with self._starting:
-            self._started = None
-            self._thread.close()
+        """Cancel what is under way, close the connections and end the thread. Idempotent."""
+        self._thread.close()
 
     def request(
         self, method: str, path: str, *, json: object = None, content: bytes = b"", headers: Headers = ()
@@ -88,25 +82,15 @@ class SyncClient:
         async def ask() -> Answer:
             return await self._client.request(method, path, json=json, content=content, headers=headers)
 
-        return self._portal().call(ask)
+        return self._thread.portal().call(ask)
 
     @contextmanager
     def stream(self, request: HttpRequest) -> Iterator[SyncResponse]:
         """Ask the engine privately: see `Client.stream`."""
-        portal = self._portal()
+        portal = self._thread.portal()
         with portal.wrap_async_context_manager(self._client.stream(request)) as response:
             parts = _iterate(portal, response)
             yield SyncResponse(response.status, response.headers, private_info(response), parts)
-
-    def _portal(self) -> BlockingPortal:
-        with self._starting:
-            if self._started is None:
-                portal = self._thread.enter_context(start_blocking_portal(self._backend))
-                # Also at the end of a program that closes nothing: later, that thread would answer nobody any more.
-                finalize(self, self._thread.close)
-                self._thread.callback(portal.call, self._client.aclose)
-                self._started = portal
-            return self._started
 
 
 def _iterate(portal: BlockingPortal, response: HttpResponse) -> Iterator[bytes]:

@@ -15,20 +15,17 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterat
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
-    ExitStack,
     asynccontextmanager,
     contextmanager,
 )
 from importlib import import_module
-from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
-from weakref import finalize
 
 import anyio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from confsec.backends.api import Headers, HttpRequest, HttpResponse, Transport
+from confsec.backends.portal import PortalThread
 from confsec.errors import (
     BackendError,
     ConnectError,
@@ -136,41 +133,28 @@ class _SyncTransport:
 
     def __init__(self, client: Transport) -> None:
         self._client = client
-        self._starting = Lock()
-        self._thread = ExitStack()
-        self._started: BlockingPortal | None = None
+        self._thread = PortalThread(client.aclose)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        portal = self._portal()
+        portal = self._thread.portal()
         exchange = portal.wrap_async_context_manager(
             _exchange(self._client, request, request.read(), self.library),
         )
         response = exchange.__enter__()
-        return _response(self.library, response, self.stream(portal, exchange, response))
+        return _response(self.library, response, self.stream(self._thread, exchange, response))
 
     def close(self) -> None:
-        with self._starting:
-            self._started = None
-            self._thread.close()
-
-    def _portal(self) -> BlockingPortal:
-        with self._starting:
-            if self._started is None:
-                portal = self._thread.enter_context(start_blocking_portal())
-                # Also at the end of a program that closes nothing: later, that thread would answer nobody any more.
-                finalize(self, self._thread.close)
-                self._thread.callback(portal.call, self._client.aclose)
-                self._started = portal
-            return self._started
+        self._thread.close()
 
 
 class _SyncStream:
     """The body of an answer, pulled from the other thread part by part."""
 
     def __init__(
-        self, portal: BlockingPortal, exchange: AbstractContextManager[HttpResponse], response: HttpResponse
+        self, thread: PortalThread, exchange: AbstractContextManager[HttpResponse], response: HttpResponse
     ) -> None:
-        self._portal = portal
+        self._thread = thread
+        self._portal = thread.portal()
         self._exchange: AbstractContextManager[HttpResponse] | None = exchange
         self._response = response
 
@@ -180,7 +164,7 @@ class _SyncStream:
 
     def close(self) -> None:
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
+        if exchange is not None and self._thread.runs(self._portal):
             exchange.__exit__(None, None, None)
 
     def _pull(self) -> bytes | None:
