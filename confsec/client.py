@@ -28,7 +28,7 @@ from confsec.errors import (
     UnknownKeyError,
 )
 from confsec.protocol.bhttp import Request
-from confsec.protocol.directory import MAX_DIRECTORY, ServiceDirectory
+from confsec.protocol.directory import MAX_DIRECTORY, ServiceDirectory, check_web_url
 from confsec.protocol.machine import RandBytes
 from confsec.protocol.oblivious import OUTER_HEADERS
 from confsec.protocol.policy import PRODUCTION, Policy
@@ -186,8 +186,7 @@ class Client:
 
     async def _ask(self, stack: AsyncExitStack, request: Request) -> _Exchange:
         """Send the request. Keys live for an epoch: for an unknown one, fetch the newest and seal anew, once."""
-        loaded = await self._load()
-        await self._refresh(loaded, stale=b"")
+        loaded = await self._load_fresh()
         fleet = loaded.session.fleet_id
         attempt = AsyncExitStack()
         try:
@@ -255,6 +254,16 @@ class Client:
         finally:
             session.abandon(send.exchange)
 
+    async def _load_fresh(self) -> _Loaded:
+        """Have a fleet record that is fresh enough. If the gateway has new keys, read the directory again, once."""
+        loaded = await self._load()
+        try:
+            await self._refresh(loaded, stale=b"")
+        except UnknownKeyError:
+            loaded = await self._reload(loaded)
+            await self._refresh(loaded, stale=b"")
+        return loaded
+
     async def _load(self) -> _Loaded:
         if self._loaded is None:
             directory = await self._read_directory()
@@ -289,6 +298,7 @@ class Client:
         return await _read_directory_file(Path(self._service))
 
     async def _fetch_directory(self, url: str) -> ServiceDirectory:
+        check_web_url(url, "the address of the directory")
         content = bytearray()
         async with self._use_transport().stream(HttpRequest(method="GET", url=url)) as response:
             if response.status != 200:

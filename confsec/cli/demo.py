@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ import click
 from attrs import frozen
 
 from confsec.cli.output import console, print_json, proof_tree, run_async, write_bytes
-from confsec.errors import ConfigError
+from confsec.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,9 +97,21 @@ def _chosen_attacks(tamper: str | None, names: tuple[str, ...]) -> tuple[str, ..
     return asked
 
 
+def _check(options: _Options) -> None:
+    """Find out before anything starts what would only come out in a process of its own, or at the end."""
+    for package, extra in (("uvicorn", "server"), ("httptools", "server"), ("xllamacpp", "engine")):
+        if find_spec(package) is None and not (options.engine and extra == "engine"):
+            raise MissingExtraError(package, extra=extra)
+    if options.model and not Path(options.model).is_file():
+        raise ConfigError(f"the model {options.model} is not there", hint="Name a GGUF file")
+    if options.proof and not options.proof.parent.is_dir():
+        raise ConfigError(f"the Proof cannot be written: there is no folder {options.proof.parent}")
+
+
 async def _demo(options: _Options) -> int:
     from confsec.demo.service import DemoSettings, start_demo
 
+    _check(options)
     settings = DemoSettings(engine=options.engine, model=options.model, epoch=600 if options.tamper else _EPOCH)
     out = console(stderr=options.as_json)
     if options.engine:

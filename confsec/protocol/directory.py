@@ -18,7 +18,7 @@ from confsec.errors import ConfigError, DecodeError
 from confsec.protocol.key_config import KeyConfig, decode_key_configs, encode_key_configs
 from confsec.protocol.wire import decode_base64, encode_base64
 
-__all__ = ["DIRECTORY_PATH", "MAX_DIRECTORY", "ServiceDirectory"]
+__all__ = ["DIRECTORY_PATH", "MAX_DIRECTORY", "ServiceDirectory", "check_web_url"]
 
 DIRECTORY_PATH: Final = "/.well-known/confsec-directory"
 """Where a web server offers a directory file."""
@@ -60,7 +60,7 @@ class ServiceDirectory:
                 "the directory is not of this form", want=f"version = 1 and the tables {', '.join(_TABLES)}"
             )
         return cls(
-            relay_url=_require_url(_member(value, "relay"), "relay.url"),
+            relay_url=check_web_url(_member(value, "relay"), "relay.url of the directory"),
             gateway_key_configs=_key_configs(_member(value, "gateway")),
             router_origin=_require_origin(_member(value, "router")),
         )
@@ -104,24 +104,27 @@ def _key_configs(text: str) -> tuple[KeyConfig, ...]:
         raise ConfigError(f"gateway.key_configs of the directory cannot be read: {exc}") from exc
 
 
-def _require_url(url: str, name: str) -> str:
-    """Refuse what is no plain web address, and plain http to anywhere but this machine."""
+def check_web_url(url: str, what: str) -> str:
+    """Return `url` if it is a plain web address, and http only on this machine. Raises `ConfigError` about `what`.
+
+    Over http to another machine, anybody on the way could exchange what is read and see what is sent.
+    """
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as exc:
-        raise ConfigError(f"{name} of the directory is no URL") from exc
+        raise ConfigError(f"{what} is no URL") from exc
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None or parts.fragment:
-        raise ConfigError(f"{name} of the directory is no URL of a web server", want="https://host/path")
+        raise ConfigError(f"{what} is no URL of a web server", want="https://host/path")
     if re.search(r"[\x00-\x20\x7f\"\\]", url) or not url.isascii():
-        raise ConfigError(f"{name} of the directory has characters that a URL cannot have")
+        raise ConfigError(f"{what} has characters that a URL cannot have")
     if parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname):
-        raise ConfigError(f"{name} of the directory is http", want="https, except on loopback")
+        raise ConfigError(f"{what} is http", want="https, except on loopback")
     return url
 
 
 def _require_origin(origin: str) -> str:
-    parts = urlsplit(_require_url(origin, "router.origin"))
+    parts = urlsplit(check_web_url(origin, "router.origin of the directory"))
     if parts.path or parts.query:
         raise ConfigError("router.origin of the directory is more than an origin", want="scheme://authority")
     return origin

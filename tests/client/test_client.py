@@ -23,6 +23,8 @@ from confsec.errors import (
     UnknownKeyError,
 )
 from confsec.protocol.bhttp import Response
+from confsec.protocol.directory import ServiceDirectory
+from confsec.protocol.gateway_keys import GatewayKeyring
 from confsec.protocol.policy import UNSAFE_UNATTESTED
 from confsec.protocol.session import FLEET_MAX_AGE
 from confsec.sync_client import SyncClient
@@ -210,6 +212,37 @@ async def test_a_gateway_key_that_changed_is_read_from_the_directory_again(tmp_p
     wire.service.nodes.clear()
     wire.before = lambda: setattr(wire, "service", other) if len(wire.service.requests) == 4 else None
     assert (await client.request("POST", CHAT)).status == 200
+
+
+async def test_a_gateway_key_that_changed_while_nobody_asked_is_read_from_the_directory_again(tmp_path: Path) -> None:
+    wire, clock = new_wire(1), FixedClock(NOW)
+    path = tmp_path / "service.toml"
+    path.write_text(wire.service.directory.to_toml())
+    async with Client(path, policy=UNSAFE_UNATTESTED, transport=wire, clock=clock) as client:
+        await client.request("POST", CHAT)
+        clock.advance(by=FLEET_MAX_AGE)
+        new = rekey(wire.service)
+        with pytest.raises(UnknownKeyError):
+            await client.request("POST", CHAT)
+        path.write_text(new.to_toml())
+        assert (await client.request("POST", CHAT)).status == 200
+
+
+def rekey(service: Service) -> ServiceDirectory:
+    """Give the gateway a key of another id instead of its key; return the directory that says so."""
+    (config,) = service.directory.gateway_key_configs
+    key = service.keyring.lookup(config.key_id, config.kem_id, now=NOW)
+    renamed = evolve(config, key_id=config.key_id + 1)
+    service.keyring = GatewayKeyring([evolve(key, config=renamed)])
+    return evolve(service.directory, gateway_key_configs=(renamed,))
+
+
+@pytest.mark.parametrize("url", ["http://service.example/directory", "https://a b/", "http://[::1/", "https:///x"])
+async def test_no_directory_is_fetched_from_where_it_could_be_exchanged(url: str) -> None:
+    wire = new_wire(1)
+    with pytest.raises(ConfigError, match="the address of the directory"):
+        await Client(url, policy=UNSAFE_UNATTESTED, transport=wire).request("POST", CHAT)
+    assert wire.requests == []
 
 
 @pytest.mark.parametrize("content", [b"version = 3", b"\xff"])
