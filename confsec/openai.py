@@ -20,8 +20,8 @@ from confsec.protocol.proof import Proof
 try:
     import httpx2
     import openai
-except ImportError as exc:
-    raise MissingExtraError("openai", extra="openai") from exc
+except ImportError as _exc:
+    raise MissingExtraError("openai", extra="openai") from _exc
 
 __all__ = ["API_KEY", "BASE_URL", "AsyncOpenAI", "OpenAI", "proof_of"]
 

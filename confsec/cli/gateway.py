@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import click
+
 from confsec.cli.role_commands import role_command
 from confsec.roles.gateway import Gateway, GatewayConfig
 
 __all__ = ["command"]
 
-command = role_command(
+command: click.Command = role_command(
     "gateway",
     GatewayConfig,
     Gateway,

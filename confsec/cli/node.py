@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 from attrs import frozen
 
 from confsec.backends.api import Engine
@@ -53,7 +54,7 @@ def make_engine(config: NodeCommandConfig) -> Engine:
     return LlamaCppEngine(LlamaCppSettings(model=model, context_tokens=config.context_tokens, parallel=config.parallel))
 
 
-command = role_command(
+command: click.Command = role_command(
     "node",
     NodeCommandConfig,
     lambda config: Node(config, make_engine(config)),

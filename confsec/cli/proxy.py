@@ -21,7 +21,7 @@ def _warn(message: str) -> None:
     click.echo(f"confsec proxy: {message}", err=True)
 
 
-command = role_command(
+command: click.Command = role_command(
     "proxy",
     ProxyConfig,
     _proxy,

@@ -87,7 +87,7 @@ class Target:
         """Attack the service of `directory`, on which `question` is a chat completion request (JSON) that works."""
         self.directory = directory
         self.question = question
-        self.transport = HttpTransport()
+        self.transport: Transport = HttpTransport()
 
     async def __aenter__(self) -> Self:
         return self

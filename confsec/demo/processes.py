@@ -30,7 +30,7 @@ class RoleProcess:
 
     def __init__(self, role: str, process: Process, log: Path) -> None:
         self.role = role
-        self.url = ""
+        self.url: str = ""
         """Where it listens, once `ready` has returned."""
         self.log = log
         """What the process wrote to standard error: never a prompt or an answer."""

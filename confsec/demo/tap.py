@@ -56,7 +56,7 @@ class Tap:
         self.name = name
         self.url = ""
         """Where the tap itself listens, set by `open_tap`."""
-        self.seen = Seen()
+        self.seen: Seen = Seen()
         target = urlsplit(url)
         self._host, self._port = target.hostname or "", target.port or 80
 

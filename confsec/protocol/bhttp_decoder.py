@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Literal, final
+from typing import ClassVar, Final, Literal, final
 
 from attrs import field, frozen
 
@@ -150,7 +150,7 @@ class _Part(Enum):
 class BhttpDecoder(Machine):
     """Reads one message, of known or indeterminate length."""
 
-    STEPS = DECODER_STEPS
+    STEPS: ClassVar[StepTable] = DECODER_STEPS
 
     def __init__(self, kind: BhttpKind, *, limits: BhttpLimits = DEFAULT_LIMITS) -> None:
         super().__init__(State.RECEIVING)

@@ -18,13 +18,14 @@ class DhKem(Kem):
     """One of the five DHKEMs. They alone have the authenticated modes."""
 
     def __init__(self, kem_id: int, group: Group, kdf: Kdf) -> None:
-        self.name = f"DHKEM({group.name}, {kdf.name.replace('_', '-')})"
+        self.name: str = f"DHKEM({group.name}, {kdf.name.replace('_', '-')})"
         self.kem_id = kem_id
         self.group: Final = group
         self.kdf: Final = kdf
-        self.secret_size = kdf.hash_size
-        self.enc_size = self.public_key_size = group.public_key_size
-        self.private_key_size = group.private_key_size
+        self.secret_size: int = kdf.hash_size
+        self.enc_size: int = group.public_key_size
+        self.public_key_size: int = group.public_key_size
+        self.private_key_size: int = group.private_key_size
         # The constant beginnings of what goes into the KDF are made once.
         self._labeled: Final = HPKE_VERSION + b"KEM" + kem_id.to_bytes(2, "big")
         self._eae_prk_label: Final = self._labeled + b"eae_prk"
@@ -92,8 +93,8 @@ class DhDecapsulator:
     def __init__(self, kem: DhKem, key: DiffieHellman) -> None:
         """Take a key. Raises `DecodeError` when its public key is none of this KEM's group."""
         self.kem: Final = kem
-        self.kem_id = kem.kem_id
-        self.public_key = key.public_key
+        self.kem_id: int = kem.kem_id
+        self.public_key: bytes = key.public_key
         self._key: DiffieHellman | ErasedKey = _checked(kem.group, key)
 
     def decapsulate(self, enc: bytes) -> bytes:

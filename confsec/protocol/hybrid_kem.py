@@ -35,8 +35,8 @@ class HybridKem(Kem):
         self.group: Final = group
         self.label: Final = label
         self.secret_size = 32
-        self.enc_size = pq.enc_size + group.public_key_size
-        self.public_key_size = pq.public_key_size + group.public_key_size
+        self.enc_size: int = pq.enc_size + group.public_key_size
+        self.public_key_size: int = pq.public_key_size + group.public_key_size
         self.private_key_size = _HYBRID_SEED_SIZE
         self._group_seed_size: Final = group_seed_size
         self._suite_id: Final = b"KEM" + kem_id.to_bytes(2, "big")
@@ -105,8 +105,8 @@ class HybridDecapsulator:
         if pq.kem_id != kem.pq.kem_id:
             raise LocalProtocolError("a half of another KEM", got=f"0x{pq.kem_id:04x}", want=f"0x{kem.pq.kem_id:04x}")
         self.kem: Final = kem
-        self.kem_id = kem.kem_id
-        self.public_key = pq.public_key + traditional.public_key
+        self.kem_id: int = kem.kem_id
+        self.public_key: bytes = pq.public_key + traditional.public_key
         self._pq: Decapsulator = pq
         self._traditional: DiffieHellman = (
             traditional if isinstance(traditional, GroupKey) else CheckedDevice(kem.group, traditional)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import ClassVar, NoReturn, final
+from typing import TYPE_CHECKING, ClassVar, NoReturn, final
 
 from confsec.errors import LocalProtocolError
 
@@ -41,7 +41,8 @@ class State(Enum):
     DONE = "done"
     FAILED = "failed"
 
-    __hash__ = object.__hash__  # members are unique, and the table is looked up for every part of every stream
+    if not TYPE_CHECKING:  # a checker would miss the type; members are unique, and a table is looked up for every part
+        __hash__ = object.__hash__
 
 
 class Step(Enum):
@@ -59,7 +60,8 @@ class Step(Enum):
     RECEIVE = "receive_data"
     RECEIVE_EOF = "receive_eof"
 
-    __hash__ = object.__hash__
+    if not TYPE_CHECKING:
+        __hash__ = object.__hash__
 
 
 StepTable = Mapping[tuple[State, Step], State]

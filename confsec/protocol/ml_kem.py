@@ -114,8 +114,8 @@ class MlKemPrivateKey(KemPrivateKey):
     """An ML-KEM private key in this process."""
 
     def __init__(self, kem: MlKem, private: _NativePrivate) -> None:
-        self.kem_id = kem.kem_id
-        self.public_key = private.public_key().public_bytes_raw()
+        self.kem_id: int = kem.kem_id
+        self.public_key: bytes = private.public_key().public_bytes_raw()
         self._enc_size = kem.enc_size
         self._private: _NativePrivate | ErasedKey = private
 

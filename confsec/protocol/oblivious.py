@@ -14,7 +14,7 @@ from confsec.protocol.bhttp import Request
 from confsec.protocol.bhttp_decoder import STREAM_LIMITS, BhttpDecoder, BhttpEvent
 from confsec.protocol.chunked_ohttp import ChunkedOhttpClient, ChunkedOhttpEvent, ChunkReceived
 from confsec.protocol.key_config import KeyConfig, SymmetricSuite
-from confsec.protocol.machine import Machine, RandBytes, State, Step
+from confsec.protocol.machine import Machine, RandBytes, State, Step, StepTable
 from confsec.protocol.ohttp import (
     MEDIA_TYPE_CHUNKED_REQUEST,
     MEDIA_TYPE_CHUNKED_RESPONSE,
@@ -35,7 +35,7 @@ _MAX_STATUS: Final = 599
 class ObliviousExchange(Machine):
     """One request to a gateway and its answer."""
 
-    STEPS: ClassVar = {
+    STEPS: ClassVar[StepTable] = {
         (State.READY, Step.ENCAPSULATE): State.AWAITING_RESPONSE,
         (State.AWAITING_RESPONSE, Step.RECEIVE_HEAD): State.RECEIVING,
         (State.RECEIVING, Step.RECEIVE): State.RECEIVING,

@@ -27,7 +27,7 @@ from confsec.protocol.bhttp_decoder import (
 from confsec.protocol.bhttp_fields import Fields
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.key_config import choose_key_config
-from confsec.protocol.machine import Machine, RandBytes, State, Step
+from confsec.protocol.machine import Machine, RandBytes, State, Step, StepTable
 from confsec.protocol.oblivious import ObliviousExchange
 from confsec.protocol.problem import MAX_PROBLEM, Problem
 from confsec.protocol.sealed import (
@@ -105,7 +105,7 @@ PrivateEvent = PrivateResponseStarted | PrivateContentReceived | PrivateResponse
 class PrivateExchange(Machine):
     """One private request and its answer."""
 
-    STEPS: ClassVar = {
+    STEPS: ClassVar[StepTable] = {
         (State.READY, Step.ENCAPSULATE): State.AWAITING_RESPONSE,
         (State.AWAITING_RESPONSE, Step.RECEIVE_HEAD): State.RECEIVING,
         (State.RECEIVING, Step.RECEIVE): State.RECEIVING,

@@ -18,7 +18,7 @@ from confsec.errors import LimitError, LocalProtocolError
 from confsec.protocol.chunks import ChunkOpener, ChunkSealer
 from confsec.protocol.hpke import ReceiverContext, SenderContext, setup_sender
 from confsec.protocol.key_config import KeyConfig
-from confsec.protocol.machine import Machine, RandBytes, State, Step
+from confsec.protocol.machine import Machine, RandBytes, State, Step, StepTable
 from confsec.protocol.node_keys import (
     NODE_SUITE,
     NodeKey,
@@ -116,7 +116,7 @@ class SealedClient(Machine):
     To send a request again, send the same bytes. To seal it anew takes a new client.
     """
 
-    STEPS: ClassVar = {
+    STEPS: ClassVar[StepTable] = {
         (State.READY, Step.SEAL): State.AWAITING_RESPONSE,
         (State.AWAITING_RESPONSE, Step.RECEIVE): State.AWAITING_RESPONSE,
         (State.AWAITING_RESPONSE, Step.RECEIVE_EOF): State.DONE,
@@ -248,7 +248,7 @@ class SealedNode(Machine):
     4. `begin`, any number of `send` and `send_filler`, and `send_eof` return the bytes of the answer.
     """
 
-    STEPS: ClassVar = {
+    STEPS: ClassVar[StepTable] = {
         (State.AWAITING_REQUEST, Step.RECEIVE): State.AWAITING_REQUEST,  # AWAITING_KEY as soon as a key is reserved
         (State.AWAITING_REQUEST, Step.RECEIVE_EOF): State.FAILED,
         (State.AWAITING_KEY, Step.OPEN_KEY): State.RECEIVING,

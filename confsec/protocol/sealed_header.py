@@ -14,7 +14,7 @@ from typing import ClassVar, Final, NoReturn, Self, final
 from attrs import frozen
 
 from confsec.errors import DecodeError, LimitError, TruncatedError, UnsupportedError
-from confsec.protocol.machine import Machine, State, Step
+from confsec.protocol.machine import Machine, State, Step, StepTable
 from confsec.protocol.wire import Reader, encode_uint, encode_vector
 
 __all__ = [
@@ -143,7 +143,7 @@ class SealedHeaderReader(Machine):
     It refuses a bad header as soon as the field that shows it is whole, and holds no more than a header and one part.
     """
 
-    STEPS: ClassVar = {
+    STEPS: ClassVar[StepTable] = {
         (State.AWAITING_REQUEST, Step.RECEIVE): State.AWAITING_REQUEST,  # until the header is whole: then DONE
         (State.AWAITING_REQUEST, Step.RECEIVE_EOF): State.FAILED,
     }

@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from confsec.errors import DecodeError, TruncatedError
 from confsec.protocol.chunks import ChunkOpener
-from confsec.protocol.machine import Machine, State, Step
+from confsec.protocol.machine import Machine, State, Step, StepTable
 from confsec.protocol.sealed_header import NODE_ID_SIZE
 from confsec.protocol.sealed_keys import RESPONSE_NONCE_SIZE, derive_response_sequence
 from confsec.protocol.sealed_padding import MAX_CHUNK_SIZE, check_one_length, unpad
@@ -75,7 +75,7 @@ class ResponseSecret:
 class SealedResponseOpener(Machine):
     """Open the answer of whichever recipient answers, as it arrives. Holds one chunk at most."""
 
-    STEPS: ClassVar = {
+    STEPS: ClassVar[StepTable] = {
         (State.RECEIVING, Step.RECEIVE): State.RECEIVING,
         (State.RECEIVING, Step.RECEIVE_EOF): State.DONE,
     }

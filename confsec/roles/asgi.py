@@ -58,9 +58,9 @@ class Exchange:
         self.headers: Headers = tuple(
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
         )
-        self.started = False
+        self.started: bool = False
         """The head of the answer is out."""
-        self.finished = False
+        self.finished: bool = False
         """The answer is complete."""
         self._receive = receive
         self._send = send
@@ -69,7 +69,7 @@ class Exchange:
         self._body_ended = anyio.Event()
         if not _has_body(self.headers):
             self._body_ended.set()
-        self.gone = False
+        self.gone: bool = False
         """The client has gone."""
         self._cut: anyio.CancelScope | None = None
         self._final = anyio.current_time() + config.exchange_timeout

@@ -41,7 +41,7 @@ class EncapsulatedExchange(ABC):
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self.started = False
+        self.started: bool = False
         """The head of the answer is out, so that an error can no longer be told."""
 
     @property
@@ -109,7 +109,7 @@ class ChunkedExchange(EncapsulatedExchange):
 
     async def forward(self, status: int, headers: Headers, content: AsyncIterator[bytes]) -> None:
         head = encode_response_head(status, headers)
-        self.started = True
+        self.started: bool = True
         await self._exchange.start(200, self.HEADERS)
         await self._exchange.write(self._machine.begin() + self._machine.send(head))
         async for part in content:

@@ -91,8 +91,8 @@ class GatewayConfig(HopConfig):
 class Gateway(Role):
     """Opens encapsulated requests and forwards them to an allow-list of targets."""
 
-    name: ClassVar = "gateway"
-    explains_errors: ClassVar = False
+    name: ClassVar[str] = "gateway"
+    explains_errors: ClassVar[bool] = False
 
     def __init__(
         self,

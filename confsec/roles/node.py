@@ -61,7 +61,7 @@ class NodeConfig(RoleConfig):
 class Node(Role):
     """Answers sealed requests with the help of an engine."""
 
-    name: ClassVar = "node"
+    name: ClassVar[str] = "node"
 
     def __init__(
         self,

@@ -52,8 +52,8 @@ class RelayConfig(HopConfig):
 class Relay(Role):
     """Forwards to an allow-list of gateways."""
 
-    name: ClassVar = "relay"
-    explains_errors: ClassVar = False
+    name: ClassVar[str] = "relay"
+    explains_errors: ClassVar[bool] = False
 
     def __init__(self, config: RelayConfig, transport: Transport | None = None) -> None:
         """Relay to `config.gateways` over `transport`. Raises `ConfigError` for two gateways at one path."""

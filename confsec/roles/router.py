@@ -72,7 +72,7 @@ class RouterConfig(HopConfig):
 class Router(Role):
     """Leads sealed requests to nodes."""
 
-    name: ClassVar = "router"
+    name: ClassVar[str] = "router"
 
     def __init__(
         self,
