@@ -68,6 +68,9 @@ class EncapsulatedExchange(ABC):
     async def forward(self, status: int, headers: Headers, content: AsyncIterator[bytes]) -> None:
         """Send an answer whose content comes in parts."""
 
+    def _begin_answer(self) -> None:
+        self.started = True
+
 
 @final
 class ChunkedExchange(EncapsulatedExchange):
@@ -103,13 +106,13 @@ class ChunkedExchange(EncapsulatedExchange):
         raise StopAsyncIteration
 
     async def answer(self, status: int, headers: Headers, content: bytes) -> None:
-        self.started = True
+        self._begin_answer()
         response = Response(status, headers, content).encode(indeterminate=True)
         await self._exchange.answer(200, self.HEADERS, self._machine.begin() + self._machine.send_eof(response))
 
     async def forward(self, status: int, headers: Headers, content: AsyncIterator[bytes]) -> None:
         head = encode_response_head(status, headers)
-        self.started: bool = True
+        self._begin_answer()
         await self._exchange.start(200, self.HEADERS)
         await self._exchange.write(self._machine.begin() + self._machine.send(head))
         async for part in content:
@@ -167,7 +170,7 @@ class OneShotExchange(EncapsulatedExchange):
 
     async def answer(self, status: int, headers: Headers, content: bytes) -> None:
         response = Response(status, headers, content).encode()
-        self.started = True
+        self._begin_answer()
         await self._exchange.answer(200, self.HEADERS, self._machine.encapsulate_response(response))
 
     async def forward(self, status: int, headers: Headers, content: AsyncIterator[bytes]) -> None:
