@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Final
+from typing import Final, cast
 
 import click
 
@@ -123,7 +123,8 @@ def _without_groups(error: BaseException) -> BaseException:
     """
     if not isinstance(error, BaseExceptionGroup):
         return error
-    leaves = [_without_groups(each) for each in error.exceptions]
+    group = cast("BaseExceptionGroup[BaseException]", error)  # isinstance says nothing of what is inside
+    leaves = [_without_groups(each) for each in group.exceptions]
     return min(leaves, key=lambda leaf: (isinstance(leaf, Exception), isinstance(leaf, ConfsecError)))
 
 

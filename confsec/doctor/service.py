@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -170,7 +170,7 @@ def _sends(events: list[SessionEvent]) -> list[Send]:
 
 
 @contextmanager
-def _deadline() -> Iterator[None]:
+def _deadline() -> Generator[None]:
     try:
         with anyio.fail_after(_STEP_TIMEOUT):
             yield
@@ -178,31 +178,29 @@ def _deadline() -> Iterator[None]:
         raise DeadlineError("this took too long", want=f"at most {_STEP_TIMEOUT:g} s") from exc
 
 
-_TODO: Final[tuple[tuple[str, type[ConfsecError], str], ...]] = (
-    ("directory", ConfigError, ""),  # the error knows best
-    ("directory", ConfsecError, "Ask the operator where the directory file is, and get it again"),
-    ("relay", ConfsecError, "Is the relay running, and may this machine reach it? Try: curl -i THE-RELAYS-URL"),
-    (
-        "gateway",
-        UnknownKeyError,
-        "The gateway has turned its keys over: get the newest directory file from the operator",
+_Todos = Mapping[str, Sequence[tuple[type[ConfsecError], str]]]
+_TODO: Final[_Todos] = {
+    "directory": (
+        (ConfigError, ""),  # the error knows best
+        (ConfsecError, "Ask the operator where the directory file is, and get it again"),
     ),
-    ("gateway", DecryptionError, "The directory's keys are not this gateway's: get the directory file again"),
-    ("gateway", BusyError, "The operator finds out which one at GET /healthz of relay, gateway, router and nodes"),
-    ("gateway", TransportError, "Try again. The operator finds the reason in the log of the relay"),
-    (
-        "gateway",
-        PeerError,
-        "The operator compares: relay --gateways, gateway --targets, and the router in the directory",
+    "relay": ((ConfsecError, "Is the relay running, and may this machine reach it? Try: curl -i THE-RELAYS-URL"),),
+    "gateway": (
+        (UnknownKeyError, "The gateway has other keys by now: get the newest directory file from the operator"),
+        (DecryptionError, "The directory's keys are not this gateway's: get the directory file again"),
+        (BusyError, "The operator finds out which one at GET /healthz of relay, gateway, router and nodes"),
+        (TransportError, "Try again. The operator finds the reason in the log of the relay"),
+        (PeerError, "The operator compares: relay --gateways, gateway --targets, and the router in the directory"),
+        (VerificationError, "The operator runs more nodes, or your policy asks for fewer"),
     ),
-    ("gateway", VerificationError, "The operator runs more nodes, or your policy asks for fewer"),
-    ("evidence", VerificationError, ""),
-    ("node", UnknownKeyError, "An epoch ended in between: try again"),
-    ("node", BackendError, "The operator looks at GET /healthz of the nodes, and at their engines"),
-)
+    "node": (
+        (UnknownKeyError, "An epoch ended in between: try again"),
+        (BackendError, "The operator looks at GET /healthz of the nodes, and at their engines"),
+    ),
+}
 """By step and error: what to do. The first that fits counts; where it is empty or none fits, the error's hint does."""
 
 
 def _todo(step: str, error: ConfsecError) -> str:
-    fitting = [todo for name, kind, todo in _TODO if name == step and isinstance(error, kind)]
+    fitting = [todo for kind, todo in _TODO.get(step, ()) if isinstance(error, kind)]
     return fitting[0] if fitting else ""

@@ -101,7 +101,7 @@ def look_at_kems(kems: Iterable[Kem] = KEMS) -> Iterator[Finding]:
 
 def _look_at_core(requirements: list[Requirement], installed: Callable[[str], str | None]) -> Iterator[Finding]:
     todo = f"Type: pip install --upgrade {DISTRIBUTION}"
-    fine = []
+    fine: list[str] = []
     for each in requirements:
         version = installed(each.package)
         if version is None:
