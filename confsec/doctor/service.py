@@ -201,6 +201,6 @@ _TODO: Final[_Todos] = {
 """By step and error: what to do. The first that fits counts; where it is empty or none fits, the error's hint does."""
 
 
-def _todo(step: str, error: ConfsecError) -> str:
+def _todo(step: str, error: Exception) -> str:
     fitting = [todo for kind, todo in _TODO.get(step, ()) if isinstance(error, kind)]
     return fitting[0] if fitting else ""
