@@ -190,7 +190,10 @@ _TODO: Final[_Todos] = {
         (DecryptionError, "The directory's keys are not this gateway's: get the directory file again"),
         (BusyError, "The operator finds out which one at GET /healthz of relay, gateway, router and nodes"),
         (TransportError, "Try again. The operator finds the reason in the log of the relay"),
-        (PeerError, "The operator compares: relay --gateways, gateway --targets, and the router in the directory"),
+        (
+            PeerError,
+            "Does the gateway run? The operator compares relay --gateways, gateway --targets and the directory",
+        ),
         (VerificationError, "The operator runs more nodes, or your policy asks for fewer"),
     ),
     "node": (
