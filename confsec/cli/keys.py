@@ -73,7 +73,12 @@ def command() -> None:
     metavar="NAME",
     help=f"The KEM.  [default: {_DEFAULT_KEM}, which everybody should use who can]",
 )
-@click.option("--key-id", type=click.IntRange(0, 255), metavar="N", help="What the gateway calls the key: 0 to 255.")
+@click.option(
+    "--key-id",
+    type=click.IntRange(0, 255),
+    metavar="N",
+    help="What the gateway calls the key: 0 to 255.  [default: drawn]",
+)
 @click.option(
     "--beside",
     multiple=True,
@@ -175,7 +180,13 @@ def _directory(relay: str, router: str, keys: tuple[Path, ...], gateway: str, ou
 
 
 def _free_key_id(beside: Sequence[Path]) -> int:
-    """Return an id that no key of the gateway has."""
+    """Return an id that no key of the gateway has.
+
+    It is drawn where no others are named. A gateway that got a key of an id that clients know for another one could not
+    tell them that theirs is gone: it would only see what it cannot open.
+    """
+    if not beside:
+        return system.randbytes(1)[0]
     try:
         return read_keyring([str(path) for path in beside]).free_key_id()
     except ConfigError:

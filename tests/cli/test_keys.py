@@ -39,7 +39,7 @@ def directory(out: Path, *options: str) -> int:
 def test_new_key_is_in_a_file_that_nobody_else_can_read(tmp_path: Path, capsys: Capture) -> None:
     file = make(tmp_path / "new.key")
     assert stat.S_IMODE((tmp_path / "new.key").stat().st_mode) == 0o600
-    assert (file.kem_name, file.key_id) == ("MLKEM768-X25519", 0)
+    assert file.kem_name == "MLKEM768-X25519"
     assert file.published_until - file.published_from == timedelta(days=30)
     assert file.accepted_until - file.published_until == timedelta(days=7)
     assert "published" in capsys.readouterr().out
@@ -65,6 +65,13 @@ def test_options_say_id_and_times(tmp_path: Path) -> None:
     assert file.key_id == 200
     assert file.published_until - file.published_from == timedelta(minutes=90)
     assert file.accepted_until == file.published_until
+
+
+def test_ids_are_drawn_so_that_a_new_key_is_not_taken_for_a_lost_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "randbytes", lambda size: bytes([201]) * size)
+    assert make(tmp_path / "one.key").key_id == 201
 
 
 def test_key_beside_others_gets_an_id_that_none_of_them_has(tmp_path: Path) -> None:
@@ -118,7 +125,7 @@ def test_show_tells_what_is_public_and_never_the_private_key(tmp_path: Path, cap
 
 
 def test_show_as_json_has_one_object_for_each_file(tmp_path: Path, capsys: Capture) -> None:
-    make(tmp_path / "a.key")
+    make(tmp_path / "a.key", "--key-id", "0")
     make(tmp_path / "b.key", "--key-id", "1")
     capsys.readouterr()
     assert run(["keys", "show", "--json", str(tmp_path / "a.key"), str(tmp_path / "b.key")]) == 0
@@ -189,7 +196,7 @@ def test_directory_is_read_back_and_its_digest_is_that_of_the_file(tmp_path: Pat
 
 
 def test_directory_is_public_and_an_old_one_is_replaced(tmp_path: Path, capsys: Capture) -> None:
-    make(tmp_path / "one.key")
+    make(tmp_path / "one.key", "--key-id", "0")
     out = tmp_path / "service.toml"
     out.write_text("old")
     capsys.readouterr()
@@ -229,7 +236,7 @@ def test_directory_needs_a_key_that_is_published(
 
 def test_two_files_with_one_id_are_refused(tmp_path: Path, capsys: Capture) -> None:
     for name in ("a.key", "b.key"):
-        make(tmp_path / name)
+        make(tmp_path / name, "--key-id", "0")
     keys = ["--keys", str(tmp_path / "a.key"), "--keys", str(tmp_path / "b.key")]
     assert directory(tmp_path / "service.toml", *keys) == 2
     assert "this key id is taken" in capsys.readouterr().err
