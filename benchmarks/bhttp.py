@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from benchmarks.measure import Plan, measure, spread_of, timed
@@ -76,5 +76,5 @@ def _streaming_row(plan: Plan) -> Row:
     return _alone("1 MiB of indeterminate length, in pieces of 16 KiB", timings["ours"])
 
 
-def _alone(what: str, seconds: tuple[float, ...]) -> Row:
+def _alone(what: str, seconds: Sequence[float]) -> Row:
     return Row(what=what, ours=spread_of(seconds).median, unit="s")

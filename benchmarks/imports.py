@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -57,7 +58,7 @@ def _import(statement: str) -> Contender:
     return run
 
 
-def _import_row(what: str, seconds: tuple[float, ...], goal: Goal | None) -> Row:
+def _import_row(what: str, seconds: Sequence[float], goal: Goal | None) -> Row:
     spread = spread_of(seconds)
     return Row(what=what, ours=spread.median, unit="s", low=spread.low, high=spread.high, result_unit="s", goal=goal)
 

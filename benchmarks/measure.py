@@ -76,7 +76,7 @@ SMOKE: Final = Plan(
 )
 """Enough to see that everything runs. The numbers mean nothing."""
 
-Timings = dict[str, tuple[float, ...]]
+Timings = Mapping[str, Sequence[float]]
 """Seconds for one piece of work, by contender: one number for each round."""
 
 
