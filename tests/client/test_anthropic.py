@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -14,7 +15,7 @@ from confsec.backends.httpx import async_transport, transport
 from confsec.client import Client
 from confsec.errors import ConfsecError, PolicyError
 from confsec.openai import proof_of
-from confsec.protocol.policy import PRODUCTION
+from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED
 from tests.client.engine import ANSWER, MODEL, WORDS, field, new_client, new_wire, told
 from tests.client.wire import ServiceTransport
 
@@ -118,3 +119,19 @@ async def test_with_a_middleware_an_async_refusal_is_raised_as_it_is(wire: Servi
         with pytest.raises(PolicyError):
             await client.messages.create(model=MODEL, messages=MESSAGES, max_tokens=MAX_TOKENS)
     assert sum(request.path == "/v1/fleet" for request in wire.service.requests) == 1
+
+
+def test_asks_a_service_that_runs_as_processes(running_service: Path) -> None:
+    with new_sdk(Client(running_service, policy=UNSAFE_UNATTESTED)) as client:
+        message = client.messages.create(model="confsec-tiny", messages=MESSAGES, max_tokens=8)
+        assert [block.text for block in message.content if block.type == "text"]
+        with client.messages.stream(model="confsec-tiny", messages=MESSAGES, max_tokens=8) as stream:
+            assert len(list(stream.text_stream)) > 3
+
+
+@pytest.mark.anyio
+@pytest.mark.filterwarnings("ignore:Async generator '(anthropic|httpx2):ResourceWarning")
+async def test_async_asks_a_service_that_runs_as_processes(running_service: Path) -> None:
+    client = new_async_sdk(Client(running_service, policy=UNSAFE_UNATTESTED))
+    async with client, client.messages.stream(model="confsec-tiny", messages=MESSAGES, max_tokens=8) as stream:
+        assert len([text async for text in stream.text_stream]) > 3

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
+from attrs import evolve
 from openai.types.chat import ChatCompletionUserMessageParam
 
 import confsec.openai
@@ -22,8 +24,9 @@ from confsec.errors import (
     PolicyError,
 )
 from confsec.openai import API_KEY, BASE_URL, AsyncOpenAI, OpenAI, proof_of
-from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED
-from tests.client.engine import ANSWER, MODEL, WORDS, field, new_client, new_wire, told
+from confsec.protocol.bhttp import Request
+from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Status
+from tests.client.engine import ANSWER, MODEL, WORDS, answer, field, new_client, new_wire, told
 from tests.client.wire import ServiceTransport
 
 QUESTION = "Why is the sea salty?"
@@ -221,12 +224,17 @@ def test_a_fault_of_the_road_is_the_sdks_own_error_and_may_be_tried_again(
 
 
 def test_a_stream_that_breaks_is_never_taken_for_a_whole_one(wire: ServiceTransport) -> None:
+    whole = answer(Request("POST", "https", "x", "/v1/chat/completions", content=b'{"stream": true}'))
+    content = whole.content.replace(b"data: [DONE]", b": filler\n" * 20_000)
+    wire.service.answer = lambda request: evolve(whole, content=content)
+    words: list[str | None] = []
     with OpenAI(service=new_client(wire)) as client:
-        ask(client)
+        client.models.with_raw_response.list()
         wire.alter, wire.breaks = (lambda answer: answer[:-600]), True
+        stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
         with pytest.raises(openai.APIConnectionError) as caught:
-            for _ in client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True):
-                pass
+            words.extend(chunk.choices[0].delta.content for chunk in stream)
+    assert words[: len(WORDS)] == WORDS
     cause = caught.value.__cause__
     assert cause is not None
     assert isinstance(cause.__cause__, DisconnectedError)
@@ -255,6 +263,31 @@ def test_a_service_may_be_named_by_its_directory(wire: ServiceTransport) -> None
     assert isinstance(cause.__cause__, ConnectError)
 
 
-def test_making_a_client_does_nothing(tmp_path: Any) -> None:
+def test_asks_a_service_that_runs_as_processes(running_service: Path) -> None:
+    model = "confsec-tiny"
+    with OpenAI(service=running_service, policy=UNSAFE_UNATTESTED) as client:
+        completion = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=8)
+        assert (completion.choices[0].message.content or "").split()
+        assert {check.status for check in proof_of(completion).checks} >= {Status.PASS, Status.SKIP}
+        stream = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=8, stream=True)
+        assert len([chunk for chunk in stream if chunk.choices]) > 3
+        assert client.responses.create(model=model, input=QUESTION, max_output_tokens=16).output_text
+        events = client.responses.create(model=model, input=QUESTION, max_output_tokens=16, stream=True)
+        assert [event for event in events if event.type == "response.output_text.delta"]
+
+
+@pytest.mark.anyio
+@pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx2):ResourceWarning")
+async def test_async_asks_a_service_that_runs_as_processes(running_service: Path) -> None:
+    async with AsyncOpenAI(service=running_service, policy=UNSAFE_UNATTESTED) as client:
+        completion = await client.chat.completions.create(model="confsec-tiny", messages=MESSAGES, max_tokens=8)
+        assert (completion.choices[0].message.content or "").split()
+        stream = await client.chat.completions.create(
+            model="confsec-tiny", messages=MESSAGES, max_tokens=8, stream=True
+        )
+        assert len([chunk async for chunk in stream if chunk.choices]) > 3
+
+
+def test_making_a_client_does_nothing(tmp_path: Path) -> None:
     OpenAI(service=tmp_path / "missing.toml")
     AsyncOpenAI(service=Client("https://nowhere.invalid/"))
