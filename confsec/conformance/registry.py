@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from confsec.conformance import bhttp, cbor, hpke, ohttp, primitives, sealed
+from confsec.conformance import bhttp, blind_rsa, cbor, hpke, ohttp, primitives, privacypass, sealed
 from confsec.conformance.cases import Schema
 
 __all__ = ["MISSING_PROTOCOLS", "SCHEMAS", "find_schema", "recognise"]
@@ -14,17 +14,18 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
     *ohttp.SCHEMAS,
     *hpke.SCHEMAS,
     *bhttp.SCHEMAS,
+    *blind_rsa.SCHEMAS,
+    *privacypass.SCHEMAS,
     *cbor.SCHEMAS,
     *primitives.SCHEMAS,
 )
 """In the order in which they are tried: a form with more members before one that has fewer."""
 
-_TOKENS: Final = "tokens are not part of this version"
+_VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
 _ATTESTATION: Final = "attestation is not part of this version"
 _LOG: Final = "the transparency log is not part of this version"
 
 MISSING_PROTOCOLS: Final = {
-    "blind-rsa": _TOKENS,
     "cmw": _ATTESTATION,
     "corim": _ATTESTATION,
     "cose": _ATTESTATION,
@@ -32,14 +33,13 @@ MISSING_PROTOCOLS: Final = {
     "ear": _ATTESTATION,
     "merkle": _LOG,
     "nvidia": _ATTESTATION,
-    "privacypass": _TOKENS,
     "scitt": _LOG,
     "sev-snp": _ATTESTATION,
     "sigstore": _LOG,
     "tdx": _ATTESTATION,
     "tlog": _LOG,
     "tpm": _ATTESTATION,
-    "voprf": _TOKENS,
+    "voprf": _VOPRF,
 }
 """Why the vectors of a protocol are skipped as a whole, by the name in its manifest."""
 

@@ -63,6 +63,24 @@ def test_one_wrong_bit_in_a_published_case_fails(shared_vectors: Path, name: str
 
 
 @pytest.mark.vectors
+@pytest.mark.parametrize(
+    "name",
+    [
+        "blind-rsa/rfc9474.json",
+        "blind-rsa/partially-blind-rsa-draft02.json",
+        "privacypass/auth-scheme-extensions-draft01.json",
+        "privacypass/pbrsa-metadata-draft03.json",
+        "privacypass/rfc9577-token-challenge.json",
+        "privacypass/rfc9577-www-authenticate.json",
+        "privacypass/rfc9578-type2-publicly-verifiable.json",
+    ],
+)
+def test_one_wrong_bit_in_a_published_case_of_tokens_fails(shared_vectors: Path, name: str) -> None:
+    document = load_vectors(shared_vectors / name)
+    assert survivors(cases_of(document)[:2], document) == []
+
+
+@pytest.mark.vectors
 @pytest.mark.parametrize("name", ["x25519_test.json", "mlkem_768_test.json"])
 def test_one_wrong_bit_in_a_primitive_fails(shared_vectors: Path, name: str) -> None:
     document = load_vectors(shared_vectors / "primitives" / name)

@@ -225,13 +225,14 @@ def test_manifest_entry(
 
 
 def test_protocol_that_is_not_here_is_skipped_whole(tmp_path: Path) -> None:
-    cases = [entry("a.json", schema="pp-token-challenge", count=5), {"kind": "x", "files": {"key": "k", "b": "b.pem"}}]
-    write(tmp_path / "cases.json", manifest(*cases, protocol="privacypass"))
+    cases = [entry("a.json", schema="voprf-rfc9497", count=5), {"kind": "x", "files": {"key": "k", "b": "b.pem"}}]
+    write(tmp_path / "cases.json", manifest(*cases, protocol="voprf"))
     for name in ("a.json", "b.pem", "k"):
         write(tmp_path / name, "no json")
     reports = list(run_vectors([tmp_path]))
     assert [(Path(report.file).name, counts(report)) for report in reports] == [("a.json", (0, 0, 5)), ("k", (0, 0, 1))]
-    assert {report.reason for report in reports} == {"tokens are not part of this version"}
+    reason = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
+    assert {report.reason for report in reports} == {reason}
 
 
 def test_unused_files_are_reported_and_count_nothing(tmp_path: Path) -> None:
@@ -296,6 +297,9 @@ def test_published_vectors_in_scope_pass(shared_vectors: Path) -> None:
         "bhttp/rfc9292-section5.json": 4,
         "bhttp/martinthomson-bhttp.json": 4,
         "bhttp/confidentsecurity-bhttp.json": 4,
+        "blind-rsa/emsa-pss.json": 1,
+        "blind-rsa/partially-blind-rsa-draft02.json": 3,
+        "blind-rsa/rfc9474.json": 3,
         "cbor/rfc8949-appendix-a.json": 26,
         "hpke/rfc9180.json": 96,
         "hpke/hpke-pq-draft.json": 7,
@@ -303,6 +307,15 @@ def test_published_vectors_in_scope_pass(shared_vectors: Path) -> None:
         "ohttp/chunked-ohttp-draft-example.json": 1,
         "ohttp/key-config.json": 19,
         "ohttp/chunk-framing.json": 8,
+        "privacypass/auth-scheme-extensions-draft01.json": 4,
+        "privacypass/generic-batched-go.json": 2,
+        "privacypass/generic-batched-rust.json": 1,
+        "privacypass/generic-batched-ts.json": 5,
+        "privacypass/pbrsa-metadata-draft03.json": 1,
+        "privacypass/rfc9577-token-challenge.json": 4,
+        "privacypass/rfc9577-www-authenticate.json": 1,
+        "privacypass/rfc9578-type2-publicly-verifiable.json": 4,
+        "privacypass/type2-pat-go.json": 5,
         "primitives/x25519_test.json": 389,
         "primitives/mlkem_768_test.json": 145,
     }
@@ -310,7 +323,7 @@ def test_published_vectors_in_scope_pass(shared_vectors: Path) -> None:
 
 
 @pytest.mark.vectors
-@pytest.mark.parametrize("protocol", ["ohttp", "bhttp", "hpke", "cbor", "primitives"])
+@pytest.mark.parametrize("protocol", ["ohttp", "bhttp", "blind-rsa", "hpke", "cbor", "primitives", "privacypass"])
 def test_copies_under_other_names_without_a_manifest_give_the_same(
     shared_vectors: Path, tmp_path: Path, protocol: str
 ) -> None:
