@@ -34,7 +34,7 @@ IDENTIFYING_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
 """The members of a body that may name its author, and what each does. From the OpenAI and Anthropic APIs, vLLM, SGLang
 and OpenRouter."""
 
-_HARMLESS: Final = (None, False, "", [], {})
+_HARMLESS: Final[tuple[object, ...]] = (None, False, "", [], {})
 """Values with which a member says nothing: `store: false` is what one should send."""
 
 

@@ -167,9 +167,7 @@ def choose_key_config(configs: Sequence[KeyConfig]) -> tuple[KeyConfig, Symmetri
     """
     usable = [config for config in configs if config.supported_suites]
     if not usable:
-        raise UnsupportedError(
-            "no key configuration can be used", got=f"{len(configs)}", section=_LIST_SECTION
-        )
+        raise UnsupportedError("no key configuration can be used", got=f"{len(configs)}", section=_LIST_SECTION)
     config = min(usable, key=lambda config: _KEM_PREFERENCE.index(config.kem_id))
     return config, config.supported_suites[0]
 
