@@ -5,14 +5,30 @@ Whoever implements one of them can run the matching `check_…` of `confsec.test
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, final
 
 from attrs import field, frozen
 
-__all__ = ["Clock", "Engine", "Headers", "HttpRequest", "HttpResponse", "Transport", "header"]
+from confsec.protocol.rsa_keys import RsaPublicKey
+
+from confsec.errors import LocalProtocolError
+
+__all__ = [
+    "BlindSigner",
+    "Clock",
+    "Engine",
+    "Headers",
+    "HttpRequest",
+    "HttpResponse",
+    "PartiallyBlindSigner",
+    "Spend",
+    "TokenStore",
+    "Transport",
+    "header",
+]
 
 Headers = tuple[tuple[str, str], ...]
 """Header fields in order: lower-case names, latin-1 values."""
@@ -94,9 +110,118 @@ class Engine(Protocol):
         ...
 
 
+@final
+@frozen(kw_only=True)
+class Spend:
+    """A token that pays for one sealed request, as a store remembers it: by digests only."""
+
+    token_key_id: bytes
+    """Which key signed the token: 32 bytes (RFC 9578, section 6.5)."""
+
+    token_id: bytes
+    """SHA-256 of the whole token: 32 bytes."""
+
+    request_digest: bytes
+    """SHA-256 of the sealed request's header: 32 bytes."""
+
+    expires_at: datetime
+    """When the token's key is no longer accepted, clock differences included: what is older may be forgotten. The same
+    for all tokens of a key."""
+
+    def __attrs_post_init__(self) -> None:
+        for digest in (self.token_key_id, self.token_id, self.request_digest):
+            if len(digest) != 32:
+                raise LocalProtocolError("a digest of the wrong size", got=len(digest), want=32)
+        if self.expires_at.tzinfo is None:
+            raise LocalProtocolError("expires_at has no time zone")
+
+
+class TokenStore(Protocol):
+    """What was spent. Several routers may hold a handle to the same store.
+
+    All methods raise `BackendError` when the store does not answer, and its subclass `BusyError` when nothing was done:
+    both may be tried again. After `aclose` they raise `LocalProtocolError`.
+    """
+
+    async def spend(self, spend: Spend) -> None:
+        """Spend a token for one request: atomically, and durably before this returns.
+
+        Raises `TokenSpentError` if it was spent before, unless it was released for the same `request_digest`; and if it
+        expires no later than the last sweep, because what was spent may be forgotten. When this is cancelled or raises
+        `BackendError`, nobody knows whether the token was spent: no byte may go to a node.
+        """
+        ...
+
+    async def release(self, spend: Spend) -> None:
+        """Let a spent token be spent again for the same `request_digest`. It is never forgotten.
+
+        Call it once, after `spend` returned and if no node received a byte. Does nothing to a token that is not spent
+        for these bytes. After a `BackendError` the token counts as spent.
+        """
+        ...
+
+    async def sweep(self, now: datetime) -> int:
+        """Forget what expires no later than `now`, and refuse it from then on. Returns how many it found to forget."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what is under way and close. Idempotent."""
+        ...
+
+
 class Clock(Protocol):
     """A source of the current time."""
 
     def __call__(self) -> datetime:
         """Return the current time, aware, in UTC."""
+        ...
+
+
+class BlindSigner(Protocol):
+    """A private RSA key that signs what it cannot read (RFC 9474, section 4.3): in software or in a device.
+
+    Messages are as long as the modulus and below it. Signing takes constant time, and every result is checked with the
+    public key before it is returned: one wrong result can show a factor of the modulus.
+    """
+
+    @property
+    def public_key(self) -> RsaPublicKey:
+        """The public half."""
+        ...
+
+    async def blind_sign(self, blinded_msg: bytes) -> bytes:
+        """Return the blind signature over one blinded message.
+
+        Raises `DecodeError` for a message of another size or not below the modulus, `BackendError` when the library or
+        device fails or its result is wrong, and `LocalProtocolError` when the signer is closed.
+        """
+        ...
+
+    async def blind_sign_many(self, blinded_msgs: Sequence[bytes]) -> list[bytes]:
+        """Sign a batch, in its order, on all processors. Raises as `blind_sign`; then nothing of the batch is returned."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the key, once what is under way has ended. Idempotent."""
+        ...
+
+
+class PartiallyBlindSigner(Protocol):
+    """A private RSA key of safe primes that signs under public metadata (draft-irtf-cfrg-partially-blind-rsa)."""
+
+    @property
+    def public_key(self) -> RsaPublicKey:
+        """The public half from which the keys for the metadata derive."""
+        ...
+
+    async def derive(self, info: bytes) -> BlindSigner:
+        """Return the signer for this metadata, which is closed with this object.
+
+        Raises `UnsupportedError` for a modulus that cannot be used, `BackendError`, and `LocalProtocolError` when this
+        is closed. Which metadata may be signed is for the caller to say.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the key and of all that was derived from it. Idempotent."""
         ...
