@@ -12,9 +12,8 @@ from typing import Protocol, final
 
 from attrs import field, frozen
 
-from confsec.protocol.rsa_keys import RsaPublicKey
-
 from confsec.errors import LocalProtocolError
+from confsec.protocol.rsa_keys import RsaPublicKey
 
 __all__ = [
     "BlindSigner",
@@ -198,7 +197,7 @@ class BlindSigner(Protocol):
         ...
 
     async def blind_sign_many(self, blinded_msgs: Sequence[bytes]) -> list[bytes]:
-        """Sign a batch, in its order, on all processors. Raises as `blind_sign`; then nothing of the batch is returned."""
+        """Sign a batch, in its order, on all processors. Raises as `blind_sign`: a batch is signed whole or not."""
         ...
 
     async def aclose(self) -> None:
