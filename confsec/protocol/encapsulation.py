@@ -127,7 +127,7 @@ class GatewayExchange:
         self._labels = labels
         self._now = now
         self._replay = replay
-        self._buffer = bytearray()
+        self._received = b""  # until header and `enc` are whole
         self._found: tuple[GatewayKey, HpkeSuite] | None = None
         self._keys: ExchangeKeys | None = None
 
@@ -140,7 +140,7 @@ class GatewayExchange:
     def keys(self) -> ExchangeKeys:
         """The keys of the exchange. Raises `TruncatedError` as long as the header is not whole."""
         if self._keys is None:
-            raise TruncatedError("the encapsulated request ends in its header", got=f"{len(self._buffer)} bytes")
+            raise TruncatedError("the encapsulated request ends in its header", got=f"{len(self._received)} bytes")
         return self._keys
 
     def receive_header(self, part: Buffer) -> bytes:
@@ -149,12 +149,13 @@ class GatewayExchange:
         Raises `UnknownKeyError` for a key or a suite that is not offered, as soon as the message names them;
         `ReplayError`, and `BusyError` for a full replay window; and `DecryptionError` for a bad `enc`.
         """
-        self._buffer += part
-        if self._found is None and len(self._buffer) >= _HEADER_SIZE:
-            self._found = self._find_key(RequestHeader.decode(bytes(self._buffer[:_HEADER_SIZE])))
-        if self._found is None or len(self._buffer) < _HEADER_SIZE + self._found[1].kem.enc_size:
+        # Mostly all of it comes at once, and then `received` is `part` itself, not a copy.
+        received = self._received = self._received + part
+        if self._found is None and len(received) >= _HEADER_SIZE:
+            self._found = self._find_key(RequestHeader.decode(received[:_HEADER_SIZE]))
+        if self._found is None or len(received) < _HEADER_SIZE + self._found[1].kem.enc_size:
             return b""
-        return self._setup(*self._found)
+        return self._setup(received, *self._found)
 
     def _find_key(self, header: RequestHeader) -> tuple[GatewayKey, HpkeSuite]:
         """Find the key, and check that it is offered for the suite (steps 1a and 1b of section 4.3)."""
@@ -163,17 +164,16 @@ class GatewayExchange:
             raise UnknownKeyError("this key is not offered for this suite", got=header.suite, section=_SECTION)
         return key, header.suite.with_kem(header.kem_id)
 
-    def _setup(self, key: GatewayKey, suite: HpkeSuite) -> bytes:
+    def _setup(self, received: bytes, key: GatewayKey, suite: HpkeSuite) -> bytes:
         end = _HEADER_SIZE + suite.kem.enc_size
-        header, enc = bytes(self._buffer[:_HEADER_SIZE]), bytes(self._buffer[_HEADER_SIZE:end])
+        header, enc = received[:_HEADER_SIZE], received[_HEADER_SIZE:end]
         # Claimed before it is opened: a replay costs no private key operation, and the time is that of the look-up.
         if self._replay is not None:
             self._replay.reserve(enc, now=self._now, key_expires=key.accepted_until)
         context = setup_receiver(suite, key.decapsulator, enc, _info(self._labels, header))
         self._keys = ExchangeKeys(suite, context, enc, self._labels)
-        rest = bytes(self._buffer[end:])
-        self._buffer.clear()
-        return rest
+        self._received = b""
+        return received[end:]
 
 
 def _info(labels: Labels, header: bytes) -> bytes:

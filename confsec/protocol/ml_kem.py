@@ -85,7 +85,7 @@ class MlKem(Kem):
         return MlKemPrivateKey(self, self._load_private(private_key))
 
     def check_public_key(self, public_key: bytes) -> None:
-        self._parse_public_key(public_key)
+        self._parse_recurring(public_key)  # what is checked is used next, and again
 
     def encapsulate(self, public_key: bytes, randbytes: RandBytes) -> tuple[bytes, bytes]:
         """Return a fresh shared secret and its encapsulation. `randbytes` is not used (see the module's docstring).
