@@ -13,6 +13,7 @@
     │   ├── ReplayError          the same encapsulation a second time
     │   ├── DateError            a request from another time
     │   ├── NotAllowedError      a method and path that nobody serves here
+    │   ├── RequestIdError       another request came under this id before
     │   └── PeerError            the peer answered with a problem of its own (RFC 9457)
     ├── VerificationError        well-formed, not trusted
     │   ├── EvidenceError
@@ -26,6 +27,9 @@
     │   │   │   └── TokenEpochError    … or whose time is over, or has not come
     │   │   ├── TokenSignatureError
     │   │   └── TokenSpentError
+    │   ├── AccountError         no account, or not its key
+    │   │   ├── AccountRevokedError
+    │   │   └── QuotaError       the account had all that it may have in this epoch
     │   ├── TransparencyError
     │   └── ProofError
     ├── UnsupportedError         an algorithm, version or feature that we do not have
@@ -34,6 +38,7 @@
     ├── BackendError             a store, an engine or a device failed
     │   ├── EngineError
     │   └── BusyError            full or draining: try again later
+    │       └── RateLimitError   too much at once from this account
     └── TransportError           bytes could not travel
         ├── ConnectError
         ├── DisconnectedError    the peer went away in the middle
@@ -48,6 +53,8 @@ from __future__ import annotations
 from typing import ClassVar, final
 
 __all__ = [
+    "AccountError",
+    "AccountRevokedError",
     "BackendError",
     "BusyError",
     "ConfigError",
@@ -67,8 +74,11 @@ __all__ = [
     "PeerError",
     "PolicyError",
     "ProofError",
+    "QuotaError",
+    "RateLimitError",
     "RemoteProtocolError",
     "ReplayError",
+    "RequestIdError",
     "TokenChallengeError",
     "TokenEpochError",
     "TokenError",
@@ -203,6 +213,14 @@ class NotAllowedError(RemoteProtocolError):
     status_hint = 404
 
 
+@final
+class RequestIdError(RemoteProtocolError):
+    """Another request came under this id before: an id is for one request, and for its repetitions."""
+
+    code = "request_id"
+    status_hint = 409
+
+
 class PeerError(RemoteProtocolError):
     """The peer answered with a problem of its own (RFC 9457).
 
@@ -303,6 +321,29 @@ class TokenSpentError(TokenError):
     status_hint = 409
 
 
+class AccountError(VerificationError):
+    """No account, or not its key. Never says which of the two."""
+
+    code = "account"
+    status_hint = 401
+
+
+@final
+class AccountRevokedError(AccountError):
+    """An account that the operator has closed."""
+
+    code = "account_revoked"
+    status_hint = 403
+
+
+@final
+class QuotaError(AccountError):
+    """The account had all the tokens that it may have in this epoch."""
+
+    code = "quota"
+    status_hint = 429
+
+
 class TransparencyError(VerificationError):
     """A statement that the log does not prove."""
 
@@ -360,6 +401,14 @@ class BusyError(BackendError):
 
     code = "busy"
     status_hint = 503
+
+
+@final
+class RateLimitError(BusyError):
+    """Too much at once from one account. Nothing was done; try again later."""
+
+    code = "rate_limit"
+    status_hint = 429
 
 
 class TransportError(ConfsecError):

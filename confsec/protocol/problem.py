@@ -11,11 +11,16 @@ from typing import Final, Literal, Self
 from attrs import frozen
 
 from confsec.errors import (
+    AccountError,
+    AccountRevokedError,
     BusyError,
     ConfsecError,
     DeadlineError,
     PeerError,
+    QuotaError,
+    RateLimitError,
     ReplayError,
+    RequestIdError,
     UnknownKeyError,
 )
 
@@ -31,7 +36,17 @@ TokenState = Literal["spent", "not_spent"]
 """What became of the token that came with the request."""
 
 _SECTION: Final = "RFC 9457, section 3"
-_RAISED_AS_THEY_ARE: Final = (UnknownKeyError, ReplayError, BusyError, DeadlineError)
+_RAISED_AS_THEY_ARE: Final = (
+    UnknownKeyError,
+    ReplayError,
+    BusyError,
+    RateLimitError,
+    DeadlineError,
+    AccountError,
+    AccountRevokedError,
+    QuotaError,
+    RequestIdError,
+)
 
 
 @frozen(kw_only=True)

@@ -19,7 +19,7 @@ import anyio.lowlevel
 
 from confsec.backends.api import Headers, HttpResponse, header
 from confsec.backends.asgi import Receive, Scope, Send
-from confsec.errors import BusyError, ConfsecError, DeadlineError, DisconnectedError, LimitError
+from confsec.errors import BusyError, ConfsecError, DeadlineError, DisconnectedError, LimitError, RateLimitError
 from confsec.protocol.problem import PROBLEM_TYPE, Problem
 from confsec.roles.config import RoleConfig
 
@@ -147,7 +147,7 @@ class Exchange:
     async def refuse(self, problem: Problem) -> None:
         """Send a problem as the whole answer."""
         headers: Headers = (("content-type", PROBLEM_TYPE), ("cache-control", "no-store"))
-        if problem.status == BusyError.status_hint:
+        if problem.status == BusyError.status_hint or problem.code == RateLimitError.code:
             headers = (*headers, _RETRY_AFTER)
         await self.answer(problem.status, headers, problem.encode())
 
