@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import anyio
 import anyio.lowlevel
 
-from confsec.backends.api import Headers, HttpRequest, HttpResponse
+from confsec.backends.api import Headers, HttpRequest, HttpResponse, header
 from confsec.errors import DisconnectedError, LocalProtocolError
 
 __all__ = ["AsgiApp", "AsgiTransport", "Message", "Receive", "Scope", "Send"]
@@ -203,12 +203,12 @@ async def _parts(request: HttpRequest) -> AsyncGenerator[bytes]:
 
 def _scope(request: HttpRequest, client: tuple[str, int] | None) -> Scope:
     url = urlsplit(request.url)
-    framing = (
-        ("content-length", str(len(request.content)))
-        if isinstance(request.content, bytes)
-        else ("transfer-encoding", "chunked")
-    )
-    headers = (("host", url.netloc), *request.headers, framing)
+    framing: Headers = ()
+    if isinstance(request.content, bytes):
+        framing = (("content-length", str(len(request.content))),)
+    elif header(request.headers, "content-length") is None:
+        framing = (("transfer-encoding", "chunked"),)
+    headers = (("host", url.netloc), *request.headers, *framing)
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

@@ -111,13 +111,23 @@ class ChunkedExchange(EncapsulatedExchange):
         await self._exchange.answer(200, self.HEADERS, self._machine.begin() + self._machine.send_eof(response))
 
     async def forward(self, status: int, headers: Headers, content: AsyncIterator[bytes]) -> None:
-        head = encode_response_head(status, headers)
-        self._begin_answer()
-        await self._exchange.start(200, self.HEADERS)
-        await self._exchange.write(self._machine.begin() + self._machine.send(head))
+        # The head goes with the first part, in one packet: nobody waits for a head.
+        held = encode_response_head(status, headers)
         async for part in content:
-            await self._exchange.write(self._machine.send(encode_content(part)))
-        await self._exchange.finish(self._machine.send_eof(encode_end()))
+            await self._send(held + encode_content(part))
+            held = b""
+        await self._send(held + encode_end(), last=True)
+
+    async def _send(self, data: bytes, *, last: bool = False) -> None:
+        begin = b""
+        if not self.started:
+            self._begin_answer()
+            begin = self._machine.begin()
+            await self._exchange.start(200, self.HEADERS)
+        if last:
+            await self._exchange.finish(begin + self._machine.send_eof(data))
+        else:
+            await self._exchange.write(begin + self._machine.send(data))
 
     async def _next_event(self) -> BhttpEvent | None:
         """Return the next event of the request, or None after its end."""

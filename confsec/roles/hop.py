@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 
 from attrs import frozen
 
-from confsec.backends.api import Headers, HttpRequest, HttpResponse, Transport
+from confsec.backends.api import Headers, HttpRequest, HttpResponse, Transport, header
 from confsec.backends.http import HttpLimits, HttpTransport
 from confsec.errors import BackendError, RemoteProtocolError
 from confsec.roles.config import RoleConfig, at_least, setting
 
-__all__ = ["HopConfig", "keep_fields", "make_transport", "open_hop"]
+__all__ = ["HopConfig", "content_length", "keep_fields", "make_transport", "open_hop"]
 
 
 @frozen(kw_only=True)
@@ -53,6 +53,12 @@ async def open_hop(transport: Transport, request: HttpRequest) -> AsyncGenerator
         if type(exc) is not RemoteProtocolError:
             raise
         raise BackendError("the next hop's answer cannot be read") from exc
+
+
+def content_length(headers: Headers) -> Headers:
+    """Return the length of a body that is passed on as it comes, where it is known: else it goes in HTTP's chunks."""
+    length = header(headers, "content-length")
+    return (("content-length", length),) if length is not None else ()
 
 
 def keep_fields(headers: Headers, names: frozenset[str]) -> Headers:

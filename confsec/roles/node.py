@@ -134,12 +134,12 @@ class Node(Role):
         """Ask the engine. Parts of its answer are sealed as they come: each token goes out at once."""
         request = _decode(content)
         async with self._engine.stream(request) as response:
-            head = encode_response_head(response.status, engine_response_headers(response.headers))
-            await exchange.start(200, _ANSWER_HEADERS)
-            await exchange.write(machine.begin() + machine.send(head))
+            # The head goes with the first part, in one packet: nobody waits for a head.
+            held = encode_response_head(response.status, engine_response_headers(response.headers))
             async for part in response.content:
-                await exchange.write(machine.send(encode_content(part)))
-            await exchange.finish(machine.send_eof(encode_end()))
+                await _send(exchange, machine, held + encode_content(part))
+                held = b""
+            await _send(exchange, machine, held + encode_end(), last=True)
 
 
 def unattested_evidence(key_config: KeyConfig) -> Evidence:
@@ -166,6 +166,18 @@ def _decode(content: bytes) -> HttpRequest:
     return engine_request(
         HttpRequest(method=request.method, url=request.path, headers=request.headers, content=request.content)
     )
+
+
+async def _send(exchange: Exchange, machine: SealedNode, data: bytes, *, last: bool = False) -> None:
+    """Seal and send a part of the answer; begin with the first one."""
+    begin = b""
+    if not exchange.started:
+        begin = machine.begin()
+        await exchange.start(200, _ANSWER_HEADERS)
+    if last:
+        await exchange.finish(begin + machine.send_eof(data))
+    else:
+        await exchange.write(begin + machine.send(data))
 
 
 async def _answer_problem(exchange: Exchange, machine: SealedNode, error: ConfsecError) -> None:

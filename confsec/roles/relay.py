@@ -19,7 +19,7 @@ from confsec.errors import ConfigError
 from confsec.protocol.ohttp import MEDIA_TYPE_CHUNKED_REQUEST, MEDIA_TYPE_REQUEST
 from confsec.roles.asgi import Exchange, Role, UnsupportedMediaTypeError, media_type
 from confsec.roles.config import setting, url
-from confsec.roles.hop import HopConfig, keep_fields, make_transport, open_hop
+from confsec.roles.hop import HopConfig, content_length, keep_fields, make_transport, open_hop
 
 __all__ = ["Relay", "RelayConfig"]
 
@@ -82,4 +82,4 @@ def _request_fields(headers: Headers) -> Headers:
     if kind not in _MEDIA_TYPES:
         raise UnsupportedMediaTypeError
     incremental: Headers = (("incremental", "?1"),) if header(headers, "incremental") == "?1" else ()
-    return (("content-type", kind), *incremental)
+    return (("content-type", kind), *incremental, *content_length(headers))

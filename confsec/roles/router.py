@@ -42,7 +42,7 @@ from confsec.protocol.wire import decode_hex
 from confsec.roles.asgi import Exchange, NotFoundError, Role, UnsupportedMediaTypeError, in_background, media_type
 from confsec.roles.config import at_least, setting, url
 from confsec.roles.fleet import Fleet, NodeView
-from confsec.roles.hop import HopConfig, keep_fields, make_transport, open_hop
+from confsec.roles.hop import HopConfig, content_length, keep_fields, make_transport, open_hop
 from confsec.roles.tokens import UNSAFE_NO_TOKENS, Payment, TokenCheck
 
 __all__ = ["Router", "RouterConfig"]
@@ -185,7 +185,7 @@ class Router(Role):
         request = HttpRequest(
             method="POST",
             url=node.url + "/v1/sealed",
-            headers=(("content-type", MEDIA_TYPE_SEALED_REQUEST),),
+            headers=(("content-type", MEDIA_TYPE_SEALED_REQUEST), *content_length(exchange.headers)),
             content=body.again(),
         )
         async with open_hop(self._transport, request) as response:

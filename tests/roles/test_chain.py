@@ -40,7 +40,7 @@ async def test_only_the_relay_hears_of_the_client() -> None:
         hops = [request for request in chain.wire.requests if request.method == "POST"]
         assert {request.url.split("/")[2] for request in hops} == {"relay", "gateway", "router", "node-0"}
         for request in hops:
-            assert {name for name, _ in request.headers} <= {"content-type", "incremental"}
+            assert {name for name, _ in request.headers} <= {"content-length", "content-type", "incremental"}
 
 
 async def test_engine_problem_reaches_the_client_as_an_answer() -> None:

@@ -57,7 +57,7 @@ async def test_only_media_type_and_incremental_go_on() -> None:
         ("host", "gateway"),
         ("content-type", CHUNKED),
         ("incremental", "?1"),
-        ("transfer-encoding", "chunked"),
+        ("content-length", "6"),
     )
 
 

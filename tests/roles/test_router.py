@@ -210,7 +210,7 @@ async def test_nothing_but_the_media_type_goes_to_the_node() -> None:
         served.wire.requests.clear()
         await served.post(sealed, SEALED, TOKEN, ("x-forwarded-for", "me"))
         [request] = [request for request in served.wire.requests if request.method == "POST"]
-        assert request.headers == (SEALED,)
+        assert request.headers == (SEALED, ("content-length", str(len(sealed))))
 
 
 async def test_refusals_say_what_became_of_the_token() -> None:
