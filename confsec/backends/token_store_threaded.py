@@ -1,0 +1,124 @@
+"""What the stores for spent tokens behind a blocking driver have in common: see `group_commit`.
+
+A store is a session: the few statements that it takes, in the language of its database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol, final
+
+from attrs import frozen
+
+from confsec.backends.api import Spend
+from confsec.backends.group_commit import GroupCommit, Session
+from confsec.errors import TokenSpentError
+
+__all__ = ["PAGE_ROWS", "Page", "SpendSession", "Swept", "ThreadedTokenStore", "milliseconds"]
+
+PAGE_ROWS: Final = 4096
+"""Rows that a sweep looks at in one transaction, so that spends between two of them do not wait."""
+
+_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def milliseconds(time: datetime) -> int:
+    """Return a time as stores keep it: whole milliseconds since 1970, rounded down."""
+    return (time - _START) // _MILLISECOND
+
+
+@final
+@frozen
+class Page:
+    """A part of a sweep: rows above a token id, in their order."""
+
+    now: int
+    """What expires no later, in milliseconds since 1970, is forgotten."""
+
+    after: bytes
+    """Where the page before this one ended, or nothing."""
+
+
+@final
+@frozen
+class Swept:
+    """What a page of a sweep led to."""
+
+    rows: int
+    """How many were forgotten."""
+
+    last: bytes | None
+    """Where the page ended, or None if nothing follows."""
+
+
+class SpendSession(Session, Protocol):
+    """A connection to a database that remembers spent tokens."""
+
+    def spend(self, spends: Sequence[Spend]) -> Sequence[bool]:
+        """Spend each token, as if one after the other, and commit. Return for each whether it was accepted."""
+        ...
+
+    def release(self, spends: Sequence[Spend]) -> None:
+        """Mark what is spent for the same request as released, and commit."""
+        ...
+
+    def raise_floor(self, now: int) -> None:
+        """Refuse all that expires no later, from now on and durably. Nothing may be forgotten before this returned."""
+        ...
+
+    def sweep(self, page: Page) -> Swept:
+        """Forget a page, and commit."""
+        ...
+
+
+@final
+class ThreadedTokenStore:
+    """A `TokenStore` over sessions, of which one is open at a time, in a thread of its own."""
+
+    def __init__(self, open_session: Callable[[], SpendSession]) -> None:
+        """Prepare a store. `open_session` is called in the thread, with the first spend and after each failure."""
+        self._commit = GroupCommit(open_session)
+
+    async def spend(self, spend: Spend) -> None:
+        """Spend a token, together with those of other tasks: see `TokenStore.spend`."""
+        if not await self._commit.do(_spend, spend):
+            raise TokenSpentError("the token was spent before")
+
+    async def release(self, spend: Spend) -> None:
+        """Release a token: see `TokenStore.release`."""
+        await self._commit.do(_release, spend)
+
+    async def sweep(self, now: datetime) -> int:
+        """Forget what has expired, page by page between spends: see `TokenStore.sweep`."""
+        floor, rows, after = milliseconds(now), 0, b""
+        await self._commit.do(_raise_floor, floor)
+        while True:
+            swept = await self._commit.do(_sweep, Page(floor, after))
+            rows += swept.rows
+            if swept.last is None:
+                return rows
+            after = swept.last
+
+    async def aclose(self) -> None:
+        """Commit what waits, close the connection and end the thread. Idempotent."""
+        await self._commit.aclose()
+
+
+def _spend(session: SpendSession, spends: Sequence[Spend]) -> Sequence[bool]:
+    return session.spend(spends)
+
+
+def _release(session: SpendSession, spends: Sequence[Spend]) -> Sequence[None]:
+    session.release(spends)
+    return [None] * len(spends)
+
+
+def _raise_floor(session: SpendSession, floors: Sequence[int]) -> Sequence[None]:
+    session.raise_floor(max(floors))
+    return [None] * len(floors)
+
+
+def _sweep(session: SpendSession, pages: Sequence[Page]) -> Sequence[Swept]:
+    return [session.sweep(page) for page in pages]
