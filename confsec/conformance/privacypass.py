@@ -51,7 +51,14 @@ from confsec.protocol.token_http import (
     decode_www_authenticate,
     encode_www_authenticate,
 )
-from confsec.protocol.token_keys import TOKEN_TYPES, TokenKey, TokenKeyEpoch, TokenKeyring
+from confsec.protocol.token_keys import (
+    AUTHENTICATOR_SIZE,
+    PARTIALLY_BLIND_RSA,
+    TOKEN_TYPES,
+    TokenKey,
+    TokenKeyEpoch,
+    TokenKeyring,
+)
 from confsec.protocol.token_messages import Token, TokenInput
 from confsec.protocol.wire import Reader, encode_varint_vector
 
@@ -240,8 +247,9 @@ def _keep_ours(data: bytes, types: Sequence[int], others: dict[int, int], *, opt
         head = content.take(3 if optional else 2)
         check_same("token type in the batch", int.from_bytes(head[-2:], "big"), token_type)
         check_same("presence in the batch", head[:-2], b"\x01" if optional else b"")
-        size = others.get(token_type, 256 if optional else 257)
-        item = head + content.take(size)
+        item = head + content.take(others.get(token_type, AUTHENTICATOR_SIZE + (not optional)))
+        if token_type == PARTIALLY_BLIND_RSA and not optional:
+            item += Extensions.read(content).encode()
         kept += item if token_type in TOKEN_TYPES else b""
     content.finish()
     return encode_varint_vector(kept)

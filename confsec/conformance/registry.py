@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from confsec.conformance import bhttp, blind_rsa, cbor, hpke, ohttp, primitives, privacypass, sealed
+from confsec.conformance import bhttp, blind_rsa, cbor, hpke, ohttp, primitives, privacypass, sealed, token_defects
 from confsec.conformance.cases import Schema
 
 __all__ = ["MISSING_PROTOCOLS", "SCHEMAS", "find_schema", "recognise"]
@@ -15,6 +15,7 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
     *hpke.SCHEMAS,
     *bhttp.SCHEMAS,
     *blind_rsa.SCHEMAS,
+    *token_defects.SCHEMAS,
     *privacypass.SCHEMAS,
     *cbor.SCHEMAS,
     *primitives.SCHEMAS,

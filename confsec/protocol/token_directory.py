@@ -26,7 +26,7 @@ ISSUER_DIRECTORY_PATH: Final = "/.well-known/private-token-issuer-directory"
 MEDIA_TYPE_ISSUER_DIRECTORY: Final = "application/private-token-issuer-directory"
 """The media type of a directory."""
 
-MAX_ISSUER_DIRECTORY: Final = 131_072
+MAX_ISSUER_DIRECTORY: Final = 65_536
 """The longest directory that we read, in bytes."""
 
 _MAX_TIME: Final = 253_402_300_799  # the end of the year 9999, as far as datetime goes

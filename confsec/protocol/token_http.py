@@ -27,7 +27,7 @@ __all__ = [
     "encode_www_authenticate",
 ]
 
-MAX_AUTH_FIELD: Final = 65_536
+MAX_AUTH_FIELD: Final = 32_768
 """The longest field that we read, in characters."""
 
 MAX_AUTH_CHALLENGES: Final = 64
