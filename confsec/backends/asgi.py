@@ -86,6 +86,8 @@ class _Exchange:
         self._head_known = anyio.Event()
         self._complete = False
         self._left = anyio.Event()
+        self._over = anyio.Event()
+        """The answer is complete, or the caller has left."""
         self._returned = anyio.Event()
         self._scope = anyio.CancelScope(shield=True)
         self._error: Exception | None = None
@@ -122,6 +124,7 @@ class _Exchange:
     async def leave(self) -> None:
         """Tell the application that the caller has gone, and see it off."""
         self._left.set()
+        self._over.set()
         self._receive_part.close()
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(self._grace):
@@ -139,7 +142,7 @@ class _Exchange:
         return error
 
     async def _receive(self) -> Message:
-        if not self._body_ended and not self._left.is_set():
+        if not self._body_ended and not self._over.is_set():
             try:
                 return {"type": "http.request", "body": await anext(self._content), "more_body": True}
             except StopAsyncIteration:
@@ -148,7 +151,8 @@ class _Exchange:
             except Exception as exc:  # noqa: BLE001  # handed to the caller, whose iterator it is
                 self._error = exc
                 self._left.set()
-        await self._left.wait()
+                self._over.set()
+        await self._over.wait()
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
@@ -171,6 +175,7 @@ class _Exchange:
             return
         if not more:
             self._complete = True
+            self._over.set()
             self._send_part.close()
 
 

@@ -6,6 +6,7 @@ takes them. Leaving an exchange before its end closes its connection, which is h
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -165,6 +166,7 @@ class _Stream(httpcore2.AsyncNetworkStream):
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
+        self._socket: socket.socket = stream.get_extra_info("socket")
         self._held: bytes | None = None
         self._fresh = True
 
@@ -192,7 +194,8 @@ class _Stream(httpcore2.AsyncNetworkStream):
         return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> object:
-        return self._stream.get_extra_info(info)
+        # Asked three times for each exchange, and slow to find out through the layers below.
+        return _is_readable(self._socket) if info == "is_readable" else self._stream.get_extra_info(info)
 
 
 @final
@@ -209,6 +212,15 @@ class _Parts:
     async def __anext__(self) -> bytes:
         with _our_errors(self._limits):
             return await anext(self._parts)
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    """Return whether something has arrived, or the end: on an idle connection it can only be the end."""
+    if connection.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _generator(response: httpcore2.Response) -> AsyncGenerator[bytes]:

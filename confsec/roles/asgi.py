@@ -87,7 +87,9 @@ class Exchange:
                 done = True
             except Exception as exc:  # noqa: BLE001  # raised again below: a task group would wrap it
                 error = exc
-            tasks.cancel_scope.cancel()
+            # After a complete answer the server tells `_watch` that it is over; to cancel a task costs more.
+            if not self.finished:
+                tasks.cancel_scope.cancel()
         self._cut = None
         if error is not None:
             raise error
@@ -135,6 +137,7 @@ class Exchange:
     async def finish(self, data: bytes = b"") -> None:
         """Send the last part of the answer's body."""
         self.finished = True
+        self._body_ended.set()
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def answer(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
@@ -173,8 +176,10 @@ class Exchange:
         await self._body_ended.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
-        if self._cut is not None:
+        # "Sent to the application if receive is called after a response has been sent or after the HTTP connection has
+        # been closed" (ASGI, HTTP spec): after the end of the answer it is no news.
+        if not self.finished and self._cut is not None:
+            self.gone = True
             self._cut.cancel()
 
     def _why_cut(self) -> ConfsecError:
