@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal, Self, final
@@ -11,7 +11,7 @@ from anyio.from_thread import BlockingPortal
 from attrs import field, frozen
 
 from confsec.backends.api import Headers, HttpRequest, HttpResponse, Transport
-from confsec.backends.portal import PortalThread
+from confsec.backends.portal import PortalThread, call
 from confsec.client import Answer, Client, PrivateInfo, Service, private_info
 from confsec.protocol.policy import PRODUCTION, Policy
 from confsec.protocol.proof import Proof
@@ -82,10 +82,10 @@ class SyncClient:
         async def ask() -> Answer:
             return await self._client.request(method, path, json=json, content=content, headers=headers)
 
-        return self._thread.portal().call(ask)
+        return call(self._thread.portal(), ask)
 
     @contextmanager
-    def stream(self, request: HttpRequest) -> Iterator[SyncResponse]:
+    def stream(self, request: HttpRequest) -> Generator[SyncResponse]:
         """Ask the engine privately: see `Client.stream`."""
         portal = self._thread.portal()
         with portal.wrap_async_context_manager(self._client.stream(request)) as response:
@@ -97,5 +97,5 @@ def _iterate(portal: BlockingPortal, response: HttpResponse) -> Iterator[bytes]:
     async def pull() -> bytes | None:
         return await anext(response.content, None)
 
-    while (part := portal.call(pull)) is not None:
+    while (part := call(portal, pull)) is not None:
         yield part

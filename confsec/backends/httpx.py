@@ -11,7 +11,7 @@ refusal: no SDK may take "not trusted" for bad weather and ask until it is let t
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 import anyio
 
 from confsec.backends.api import Headers, HttpRequest, HttpResponse, Transport
-from confsec.backends.portal import PortalThread
+from confsec.backends.portal import PortalThread, call
 from confsec.errors import (
     BackendError,
     ConnectError,
@@ -171,12 +171,7 @@ class _SyncStream:
         async def pull() -> bytes | None:
             return await anext(self._response.content, None)
 
-        part = self._portal.start_task_soon(pull)
-        try:
-            return part.result()
-        except BaseException:
-            part.cancel()  # after Ctrl-C nobody waits for it, and the exchange cannot end while it is pulled
-            raise
+        return call(self._portal, pull)
 
 
 @asynccontextmanager
@@ -216,7 +211,7 @@ class _Parts:
 
 
 @contextmanager
-def _their_errors(library: Any) -> Iterator[None]:
+def _their_errors(library: Any) -> Generator[None]:
     """Raise what may be gone at the next try as the library's own exception, from ours; all else as it is."""
     try:
         yield

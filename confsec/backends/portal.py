@@ -6,18 +6,20 @@ daemon, and nothing waits for it. anyio's own `start_blocking_portal` would wait
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from threading import Lock, Thread
-from typing import Literal, final
+from threading import Event, Lock, Thread
+from typing import Literal, TypeVar, final
 from weakref import finalize
 
 import anyio
 from anyio.from_thread import BlockingPortal
 from attrs import frozen
 
-__all__ = ["AtClose", "PortalThread"]
+__all__ = ["AtClose", "PortalThread", "call"]
+
+_T = TypeVar("_T")
 
 AtClose = Callable[[], Awaitable[None]]
 """What a thread does as its last thing. It must not refer to the `PortalThread`, which could not be forgotten then."""
@@ -53,6 +55,29 @@ class PortalThread:
             if running is not None:
                 running.portal.call(_finish, running.portal, self._at_close)
                 running.thread.join()
+
+
+def call(portal: BlockingPortal, function: Callable[[], Coroutine[None, None, _T]]) -> _T:
+    """Call `function` in the thread of `portal` and return what it returns.
+
+    When something interrupts the wait, as Ctrl-C does, the call is cancelled and has ended before this raises: what it
+    was using can be closed then.
+    """
+    ended = Event()
+
+    async def run() -> _T:
+        try:
+            return await function()
+        finally:
+            ended.set()
+
+    future = portal.start_task_soon(run)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        ended.wait()
+        raise
 
 
 @frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import httpx2
 import pytest
 
 from confsec.backends.httpx import transport
-from confsec.backends.portal import PortalThread
+from confsec.backends.portal import PortalThread, call
 from confsec.protocol.bhttp import Response
 from tests.client.engine import new_client, new_wire
 
@@ -67,6 +68,28 @@ def test_ends_when_it_is_forgotten() -> None:
     del thread
     gc.collect()
     assert inside.closed.wait(10)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_interrupted_call_has_ended_before_it_raises(backend: Literal["asyncio", "trio"]) -> None:
+    thread = PortalThread(Closing().aclose, backend=backend)
+    steps: list[str] = []
+    main_thread = threading.get_ident()
+
+    async def work() -> None:
+        try:
+            await anyio.sleep(0.1)  # the caller has to be waiting by then
+            signal.pthread_kill(main_thread, signal.SIGINT)
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.05)
+            steps.append("ended")
+
+    with pytest.raises(KeyboardInterrupt):
+        call(thread.portal(), work)
+    assert steps == ["ended"]
+    thread.close()
 
 
 def test_an_event_loop_that_is_not_there_is_an_error_of_the_caller() -> None:
