@@ -25,15 +25,17 @@ from confsec.errors import (
     LimitError,
     LocalProtocolError,
     PeerError,
+    RemoteProtocolError,
     UnknownKeyError,
 )
+from confsec.issuer_client import IssuerClient
 from confsec.protocol.bhttp import Request
-from confsec.protocol.directory import MAX_DIRECTORY, ServiceDirectory, check_web_url
+from confsec.protocol.directory import MAX_DIRECTORY, IssuerEntry, ServiceDirectory, check_web_url
 from confsec.protocol.machine import RandBytes
 from confsec.protocol.oblivious import OUTER_HEADERS
 from confsec.protocol.policy import PRODUCTION, Policy
 from confsec.protocol.private import INNER_AUTHORITY, PrivateContentReceived, PrivateResponseStarted
-from confsec.protocol.proof import Proof
+from confsec.protocol.proof import Proof, TokenUse
 from confsec.protocol.session import (
     DEFAULT_CANDIDATES,
     ClientSession,
@@ -42,6 +44,8 @@ from confsec.protocol.session import (
     Send,
     SessionEvent,
 )
+from confsec.protocol.token_http import TokenCredentials
+from confsec.wallet import Taken, Wallet
 
 __all__ = ["EXTENSION", "MAX_ANSWER", "MAX_REQUEST", "Answer", "Client", "PrivateInfo", "Service", "private_info"]
 
@@ -103,12 +107,14 @@ class Answer:
 class Client:
     """A client of one service. It belongs to the event loop in which it is first used."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is named by its caller, and has a default that is safe
         self,
         service: Service,
         *,
         policy: Policy = PRODUCTION,
         candidates: int = DEFAULT_CANDIDATES,
+        wallet: Wallet | None = None,
+        pin: bytes = b"",
         transport: Transport | None = None,
         source_address: str | None = None,
         randbytes: RandBytes = system.randbytes,
@@ -117,9 +123,13 @@ class Client:
         """Prepare a client; the first request reads the directory.
 
         `service` is the path or the URL of a directory file, or a `ServiceDirectory`. `policy` says what must be
-        checked before a prompt is sealed. `candidates` is how many nodes can read a request, 1 to 16. `source_address`
-        is the local address to connect from.
+        checked before a prompt is sealed. `candidates` is how many nodes can read a request, 1 to 16. Where a service
+        takes tokens, `wallet` keeps them; it stays the
+        caller's. `pin` is the digest that the directory must have. `source_address` is the local address to connect
+        from.
         """
+        self._wallet = wallet
+        self._pin = pin
         self._service = service
         self._policy = policy
         self._candidates = candidates
@@ -203,11 +213,62 @@ class Client:
         return exchange
 
     async def _begin(self, stack: AsyncExitStack, loaded: _Loaded, request: Request) -> _Exchange:
-        events = loaded.session.request(request, now=self._clock())
+        taken = await self._take_token(loaded)
+        authorization = TokenCredentials(taken.token.token).encode() if taken else ""
+        events = loaded.session.request(
+            request, now=self._clock(), authorization=authorization, token_use=_token_use(taken)
+        )
         exchange = _Exchange(loaded.session, events, self._clock)
         stack.callback(exchange.abandon)
-        await exchange.start(await stack.enter_async_context(self._post(loaded, exchange.send)))
+        try:
+            await exchange.start(await stack.enter_async_context(self._post(loaded, exchange.send)))
+        except RemoteProtocolError as exc:
+            # The router said what became of the token. Whether spent or not, it was shown with this request's bytes
+            # and is never shown with others. Where nobody said anything, it stays in doubt.
+            if exc.token_state is not None:
+                await self._settle(taken)
+            raise
+        await self._settle(taken)
         return exchange
+
+    async def _take_token(self, loaded: _Loaded) -> Taken | None:
+        """Take a token out of the wallet if the service takes tokens. From here on it is in doubt."""
+        issuer = loaded.directory.issuer
+        if issuer is None:
+            return None
+        if self._wallet is None:
+            raise ConfigError(
+                "this service takes tokens, and the client has no wallet", hint="Give it a wallet and an account"
+            )
+        return await self._wallet.take(issuer, self._issuer_client(loaded, issuer, self._wallet))
+
+    async def _settle(self, taken: Taken | None) -> None:
+        if taken is not None and self._wallet is not None:
+            await self._wallet.settle(taken)
+
+    async def fetch_tokens(self, count: int | None = None) -> int:
+        """Fetch tokens ahead of need, a batch by default, and return how many came. Raises what `Wallet.fetch` does."""
+        loaded = await self._load()
+        issuer = loaded.directory.issuer
+        if issuer is None or self._wallet is None:
+            raise ConfigError("there are no tokens to fetch", want="a service that takes tokens, and a wallet")
+        return await self._wallet.fetch(issuer, self._issuer_client(loaded, issuer, self._wallet), count)
+
+    async def keep_wallet_filled(self) -> None:
+        """Fetch tokens in the background, at random times, until it is cancelled. Run it in a task of its own."""
+        loaded = await self._load()
+        issuer = loaded.directory.issuer
+        if issuer is None or self._wallet is None:
+            raise ConfigError("there is no wallet to fill", want="a service that takes tokens, and a wallet")
+
+        async def newest() -> IssuerEntry:
+            entry = (await self._reload(loaded)).directory.issuer
+            return entry or issuer
+
+        await self._wallet.keep_filled(newest, self._issuer_client(loaded, issuer, self._wallet))
+
+    def _issuer_client(self, loaded: _Loaded, issuer: IssuerEntry, wallet: Wallet) -> IssuerClient:
+        return IssuerClient(issuer, wallet.account, loaded.transport, randbytes=self._randbytes)
 
     def _post(self, loaded: _Loaded, send: Send) -> AbstractAsyncContextManager[HttpResponse]:
         request = HttpRequest(method="POST", url=loaded.directory.relay_url, headers=OUTER_HEADERS, content=send.data)
@@ -291,6 +352,17 @@ class Client:
         return self._transport
 
     async def _read_directory(self) -> ServiceDirectory:
+        directory = await self._read_any_directory()
+        if self._pin and directory.digest != self._pin:
+            raise ConfigError(
+                "the directory is not the one that is pinned",
+                got=directory.digest.hex(),
+                want=self._pin.hex(),
+                hint="Compare the digest with other users before you pin another",
+            )
+        return directory
+
+    async def _read_any_directory(self) -> ServiceDirectory:
         if isinstance(self._service, ServiceDirectory):
             return self._service
         if isinstance(self._service, str) and self._service.startswith(("http://", "https://")):
@@ -376,6 +448,12 @@ def private_info(response: HttpResponse) -> PrivateInfo:
     if not isinstance(info, PrivateInfo):
         raise LocalProtocolError("this response was not made by a confsec client")
     return info
+
+
+def _token_use(taken: Taken | None) -> TokenUse:
+    if taken is None:
+        return TokenUse.NONE
+    return TokenUse.PREFETCHED if taken.prefetched else TokenUse.FRESH
 
 
 async def _sealable(request: HttpRequest) -> Request:

@@ -103,6 +103,9 @@ class ConfsecError(Exception):
     code: ClassVar[str] = "error"
     """Stable, for logs, metrics and conformance: a lower-case word."""
 
+    token_state: str | None = None
+    """What became of the token that was sent, `spent` or `not_spent`, if a peer's answer said so."""
+
     status_hint: ClassVar[int] = 500
     """The HTTP status that fits best when a server has to answer with this error."""
 

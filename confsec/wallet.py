@@ -80,11 +80,16 @@ class Wallet:
         self,
         path: Path | None,
         *,
+        account: str = "",
         settings: WalletSettings | None = None,
         randbytes: RandBytes = system.randbytes,
         clock: Clock = system.now,
     ) -> None:
-        """Keep the journal at `path`, or in memory. Nothing is opened until the first call."""
+        """Keep the journal at `path`, or in memory. Nothing is opened until the first call.
+
+        `account` is the API key that pays for tokens; without it the wallet spends what it has.
+        """
+        self.account = account
         self._store = SqliteWalletStore(path)
         self._settings = settings or WalletSettings()
         self._randbytes = randbytes

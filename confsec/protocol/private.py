@@ -7,7 +7,7 @@ this machine only after every layer has accepted the bytes below it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Final, assert_never, final
 
 from attrs import field, frozen
@@ -48,7 +48,6 @@ __all__ = [
     "PrivateExchange",
     "PrivateResponseFinished",
     "PrivateResponseStarted",
-    "TokenPayment",
 ]
 
 PRIVATE_PATH: Final = "/v1/private"
@@ -59,9 +58,6 @@ INNER_AUTHORITY: Final = "engine.confsec.invalid"
 
 INNER_HEADERS: Final = frozenset({"accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta"})
 """The request fields that reach the engine. Account keys, cookies and user agents tell who asks: they stay behind."""
-
-TokenPayment = Callable[[bytes], str]
-"""Given SHA-256 of a sealed request's header, return the Authorization field that pays for it."""
 
 
 @final
@@ -118,14 +114,18 @@ class PrivateExchange(Machine):
         candidates: Sequence[TrustedKeyConfig],
         *,
         randbytes: RandBytes,
-        pay: TokenPayment | None = None,
+        authorization: str = "",
     ) -> None:
-        """Prepare one request to `candidates`, 1 to 16 nodes that were appraised."""
+        """Prepare one request to `candidates`, 1 to 16 nodes that were appraised.
+
+        `authorization` is the Authorization field with the token that pays for it, or nothing where none is taken. A
+        token is sent with this request and no other.
+        """
         super().__init__(State.READY)
         self._directory = directory
         self._sealed = SealedClient([candidate.key_config for candidate in candidates], randbytes=randbytes)
         self._oblivious = ObliviousExchange(*choose_key_config(directory.gateway_key_configs), randbytes=randbytes)
-        self._pay = pay
+        self._authorization = authorization
         self._answer: _SealedAnswer | _ProblemAnswer | None = None
 
     def encapsulate(self, request: Request) -> bytes:
@@ -138,8 +138,8 @@ class PrivateExchange(Machine):
             )
             # 2. Sealed to the candidates: only they can read it.
             sealed_request = self._sealed.seal(inner.encode())
-            # 3. Paid for: a token is spent for this header and no other.
-            payment = (("authorization", self._pay(self._sealed.header_digest)),) if self._pay else ()
+            # 3. Paid for: the router spends the token for this request's header.
+            payment = (("authorization", self._authorization),) if self._authorization else ()
             # 4. To the router, through the gateway, which does not see where it comes from.
             return self._oblivious.encapsulate(
                 Request(

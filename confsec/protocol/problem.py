@@ -103,6 +103,11 @@ class Problem:
 
     def to_error(self, who: str) -> ConfsecError:
         """Return the error to raise at the client. `who` names the role that answered."""
+        error = self._error(who)
+        error.token_state = self.token_state
+        return error
+
+    def _error(self, who: str) -> ConfsecError:
         for error in _RAISED_AS_THEY_ARE:
             if error.code == self.code:
                 return error(f"{who} refused: {self.title}", section=_SECTION)

@@ -13,6 +13,7 @@ asked or answered.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from hashlib import sha256
 from typing import Final, Self
 
@@ -36,6 +37,7 @@ __all__ = [
     "Finding",
     "Proof",
     "ProofContents",
+    "TokenUse",
     "make_proof",
     "replay_proof",
     "verify_proof",
@@ -50,6 +52,14 @@ _PREFIX: Final = b"\x86" + cbor.encode(_MAGIC)
 _DIGEST_ITEM: Final = b"\x58\x20"
 _DIGEST_SIZE: Final = 32
 _SECTION: Final = "docs/spec/proof.md"
+
+
+class TokenUse(Enum):
+    """Whether a token paid for the request, and how long before it was fetched. More would tell requests apart."""
+
+    NONE = "none"
+    PREFETCHED = "prefetched"
+    FRESH = "fresh"
 
 
 @frozen
@@ -68,20 +78,28 @@ class ProofContents:
     evidence: tuple[Evidence, ...] = field(repr=False)
     """The evidence of every candidate, in the order of the Node IDs."""
 
+    token_use: TokenUse = TokenUse.NONE
+    """What the client says of the token: nobody can check it, and the Proof holds no token."""
+
     @classmethod
     def from_item(cls, value: cbor.CborValue) -> Self:
         """Read the contents. Raises `DecodeError`."""
-        members = cbor.as_map(value, what="the contents of a Proof", keys=("policy", "fleet", "evidence"))
+        members = cbor.as_map(value, what="the contents of a Proof", keys=("policy", "fleet", "evidence", "token"))
         fleet_record = cbor.as_bytes(members["fleet"], what="the fleet record of a Proof")
         items = cbor.as_array(members["evidence"], what="the evidence of a Proof", limit=MAX_RECIPIENTS)
         evidence = tuple(Evidence.decode(cbor.as_bytes(item, what="evidence")) for item in items)
         policy = Policy.from_item(members["policy"])
-        return cls(policy, fleet_record, FleetRecord.decode(fleet_record), evidence)
+        return cls(policy, fleet_record, FleetRecord.decode(fleet_record), evidence, _token_use(members["token"]))
 
     def to_item(self) -> dict[str, cbor.CborValue]:
         """Return the contents as they stand in the file."""
         evidence: list[cbor.CborValue] = [item.encoded for item in self.evidence]
-        return {"policy": self.policy.to_item(), "fleet": self.fleet_record, "evidence": evidence}
+        return {
+            "policy": self.policy.to_item(),
+            "fleet": self.fleet_record,
+            "evidence": evidence,
+            "token": self.token_use.value,
+        }
 
     @property
     def candidates(self) -> tuple[bytes, ...]:
@@ -156,7 +174,11 @@ class CheckDefinition:
 
 
 def make_proof(
-    policy: Policy, fleet_record: bytes, fleet: FleetRecord, candidates: Sequence[TrustedKeyConfig]
+    policy: Policy,
+    fleet_record: bytes,
+    fleet: FleetRecord,
+    candidates: Sequence[TrustedKeyConfig],
+    token_use: TokenUse = TokenUse.NONE,
 ) -> Proof:
     """Make the Proof of a request that is about to be sealed to `candidates` of the fleet.
 
@@ -165,7 +187,7 @@ def make_proof(
     """
     ordered = sorted(candidates, key=lambda candidate: candidate.node_id)
     evidence = tuple(candidate.evidence for candidate in ordered)
-    proof = _compute(ProofContents(policy, fleet_record, fleet, evidence))
+    proof = _compute(ProofContents(policy, fleet_record, fleet, evidence, token_use))
     appraise_checks(proof.checks, policy)
     return proof
 
@@ -268,6 +290,26 @@ def _key_kinds(contents: ProofContents) -> Finding:
     return Status.PASS, f"the request secret is wrapped with {', '.join(sorted(kems))}: classical and post-quantum"
 
 
+def _token(contents: ProofContents) -> Finding:
+    match contents.token_use:
+        case TokenUse.NONE:
+            return Status.SKIP, "no token was spent: the operator can count and shape requests freely"
+        case TokenUse.PREFETCHED:
+            return Status.INFO, "the client says that it paid with an anonymous token that it had fetched before"
+        case TokenUse.FRESH:
+            return Status.INFO, (
+                "the client says that it paid with an anonymous token that it fetched for this request: issuance and "
+                "use were close in time"
+            )
+
+
+def _token_use(value: cbor.CborValue) -> TokenUse:
+    try:
+        return TokenUse(cbor.as_text(value, what="the token of a Proof"))
+    except ValueError as exc:
+        raise DecodeError("the token of a Proof is of no known kind") from exc
+
+
 def _skip(why: str) -> Callable[[ProofContents], Finding]:
     return lambda _contents: (Status.SKIP, why)
 
@@ -286,11 +328,7 @@ CHECKS: Final = (
         _skip("no hardware vouches for the machines: nobody has looked at them"),
     ),
     CheckDefinition("sealing.kem", "draft-ietf-hpke-pq-04, section 4", _key_kinds),
-    CheckDefinition(
-        "token.spend",
-        "RFC 9578, section 6",
-        _skip("no token was spent: the operator can count and shape requests freely"),
-    ),
+    CheckDefinition("token.spend", "RFC 9577, section 2.2", _token),
     CheckDefinition(
         "log.fleet",
         "C2SP tlog-proof",

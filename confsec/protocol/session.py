@@ -31,9 +31,9 @@ from confsec.protocol.key_config import choose_key_config
 from confsec.protocol.machine import RandBytes
 from confsec.protocol.oblivious import ObliviousExchange
 from confsec.protocol.policy import Policy
-from confsec.protocol.private import PrivateEvent, PrivateExchange, TokenPayment
+from confsec.protocol.private import PrivateEvent, PrivateExchange
 from confsec.protocol.problem import Problem
-from confsec.protocol.proof import Proof, make_proof
+from confsec.protocol.proof import Proof, TokenUse, make_proof
 from confsec.protocol.sealed_header import MAX_RECIPIENTS
 
 __all__ = [
@@ -152,7 +152,6 @@ class ClientSession:
         policy: Policy,
         randbytes: RandBytes,
         candidates: int = DEFAULT_CANDIDATES,
-        pay: TokenPayment | None = None,
     ) -> None:
         """Begin with nothing trusted. `candidates` is from 1 to 16."""
         if not 1 <= candidates <= MAX_RECIPIENTS:
@@ -161,7 +160,6 @@ class ClientSession:
         self._policy = policy
         self._randbytes = randbytes
         self._candidates = candidates
-        self._pay = pay
         self._numbers = 0
         self._fetches: dict[int, _Fetch] = {}
         self._private: dict[int, PrivateExchange] = {}
@@ -183,8 +181,12 @@ class ClientSession:
         self._coming = None
         return [self._begin_fetch(FLEET_PATH, MAX_FLEET_RECORD)]
 
-    def request(self, request: Request, *, now: datetime) -> list[SessionEvent]:
+    def request(
+        self, request: Request, *, now: datetime, authorization: str = "", token_use: TokenUse = TokenUse.NONE
+    ) -> list[SessionEvent]:
         """Seal one request. Only its method, path, content and a few fields (`INNER_HEADERS`) go along.
+
+        `authorization` carries the token that pays for it, and `token_use` says to the Proof where that came from.
 
         Raises `LocalProtocolError` if a fleet record has to be fetched first, and `PolicyError` if a check fails.
         """
@@ -193,9 +195,9 @@ class ClientSession:
         # 1. Candidates, drawn anew for each request among all nodes that are trusted.
         candidates = draw(self._fleet.nodes, self._candidates, self._randbytes)
         # 2. The Proof: every check that can be made passes, or the policy waives it, or nothing is sealed.
-        proof = make_proof(self._policy, self._fleet.encoded, self._fleet.record, candidates)
+        proof = make_proof(self._policy, self._fleet.encoded, self._fleet.record, candidates, token_use)
         # 3. Sealed to the candidates, paid for, and encapsulated.
-        exchange = PrivateExchange(self._directory, candidates, randbytes=self._randbytes, pay=self._pay)
+        exchange = PrivateExchange(self._directory, candidates, randbytes=self._randbytes, authorization=authorization)
         data = exchange.encapsulate(request)
         number = self._next_number()
         self._private[number] = exchange

@@ -12,7 +12,7 @@ from confsec.errors import ConfsecError, DecodeError, LimitError, PolicyError, P
 from confsec.protocol import cbor, proof
 from confsec.protocol.cmw import CmwRecord, Evidence
 from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy, Status
-from confsec.protocol.proof import CHECKS, Proof, ProofContents, make_proof, replay_proof, verify_proof
+from confsec.protocol.proof import CHECKS, Proof, ProofContents, TokenUse, make_proof, replay_proof, verify_proof
 from confsec.testing import seeded_randbytes
 from tests.protocol.fleets import EPOCH_START, Fleet, make_fleet
 
@@ -141,6 +141,18 @@ def test_evidence_without_a_key_fails_and_says_why() -> None:
     status, why = run(contents_with(empty), "candidates.distinct")
     assert status is Status.FAIL
     assert "key-config" in why
+
+
+@pytest.mark.parametrize("token_use", list(TokenUse))
+def test_a_proof_tells_how_the_request_was_paid_and_cannot_prove_it(token_use: TokenUse) -> None:
+    made = make_proof(UNSAFE_UNATTESTED, FLEET.encoded, FLEET.record, FLEET.trusted(), token_use)
+    assert verify_proof(made.encode()) == made
+    assert (status_of(made, "token.spend") is Status.SKIP) == (token_use is TokenUse.NONE)
+
+
+def test_a_token_use_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ProofError, match="token"):
+        verify_proof(sealed_envelope({**proof_of().contents.to_item(), "token": "gold"}))
 
 
 def test_the_json_form_says_the_same() -> None:

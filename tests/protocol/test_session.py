@@ -35,6 +35,7 @@ from confsec.protocol.private import (
     PrivateResponseFinished,
     PrivateResponseStarted,
 )
+from confsec.protocol.proof import TokenUse
 from confsec.protocol.session import (
     FLEET_MAX_AGE,
     ClientSession,
@@ -127,19 +128,15 @@ def test_the_router_sees_neither_prompt_nor_answer() -> None:
     assert b"sk-secret" not in seen
 
 
-def test_a_token_is_paid_for_the_header_of_this_request() -> None:
+def test_a_token_goes_to_the_router_with_the_request_and_the_proof_says_so() -> None:
     service = Service(make_fleet(1))
-    paid: list[bytes] = []
-
-    def pay(header_digest: bytes) -> str:
-        paid.append(header_digest)
-        return "PrivateToken token=abc"
-
-    session = ClientSession(service.directory, policy=UNSAFE_UNATTESTED, randbytes=seeded_randbytes("client"), pay=pay)
-    run(session, service, session.fetch_fleet())
-    run(session, service, session.request(ASK, now=NOW))
-    assert len(paid) == 1
+    session = trusting(service)
+    events = session.request(ASK, now=NOW, authorization="PrivateToken token=abc", token_use=TokenUse.PREFETCHED)
+    (sealed,) = [event for event in events if isinstance(event, RequestSealed)]
+    run(session, service, events)
     assert ("authorization", "PrivateToken token=abc") in service.requests[-1].headers
+    assert sealed.proof.contents.token_use is TokenUse.PREFETCHED
+    assert not any(name == "authorization" for request in service.asked for name, _ in request.headers)
 
 
 def test_candidates_are_drawn_anew_for_each_request() -> None:
