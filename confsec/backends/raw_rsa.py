@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from confsec.backends.libcrypto_rsa import LibcryptoKey
-from confsec.errors import UnsupportedError
+from confsec.errors import DecodeError, UnsupportedError
 from confsec.protocol.rsa_keys import RsaPublicKey
 
-__all__ = ["RawRsaKey", "open_raw_key"]
+__all__ = ["RawRsaKey", "check_message", "open_raw_key"]
 
 
 class RawRsaKey(Protocol):
@@ -42,6 +42,17 @@ class RawRsaKey(Protocol):
     def derive(self, public_key: RsaPublicKey) -> RawRsaKey:
         """Return the key with the same modulus and this public exponent. Raises `BackendError` if there is none."""
         ...
+
+
+def check_message(public_key: RsaPublicKey, message: bytes) -> None:
+    """Check what the private operation asks of a message: its length, and that it is below n. Raises `DecodeError`."""
+    size = public_key.modulus_size
+    if len(message) != size:
+        raise DecodeError(
+            "message has another size than the modulus", got=f"{len(message)} bytes", want=f"{size} bytes"
+        )
+    if int.from_bytes(message, "big") >= public_key.n:
+        raise DecodeError("message is not below the modulus", section="RFC 8017, section 5.2.1")
 
 
 def open_raw_key(pem: bytes, passphrase: bytes | None = None) -> RawRsaKey:

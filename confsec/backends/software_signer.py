@@ -16,8 +16,8 @@ from weakref import WeakSet
 import anyio
 import anyio.to_thread
 
-from confsec.backends.raw_rsa import RawRsaKey, open_raw_key
-from confsec.errors import BackendError, DecodeError, LocalProtocolError
+from confsec.backends.raw_rsa import RawRsaKey, check_message, open_raw_key
+from confsec.errors import BackendError, LocalProtocolError
 from confsec.protocol.partially_blind_rsa import derive_public_key
 from confsec.protocol.rsa_keys import RsaPublicKey
 
@@ -68,14 +68,14 @@ class SoftwareSigner:
     async def blind_sign(self, blinded_msg: bytes) -> bytes:
         """Return the blind signature. Raises `DecodeError`, `BackendError` and `LocalProtocolError`."""
         key = _opened(self._key)
-        _check_number(self._public_key, blinded_msg)
+        check_message(self._public_key, blinded_msg)
         return await self._in_thread(partial(_sign, key, blinded_msg))
 
     async def blind_sign_many(self, blinded_msgs: Sequence[bytes]) -> list[bytes]:
         """Sign a batch, in its order, on all processors. Raises as `blind_sign`."""
         key = _opened(self._key)
         for blinded_msg in blinded_msgs:
-            _check_number(self._public_key, blinded_msg)
+            check_message(self._public_key, blinded_msg)
         signed: dict[int, list[bytes] | BackendError] = {}
 
         async def sign_share(start: int, share: Sequence[bytes]) -> None:
@@ -155,16 +155,6 @@ def _opened(key: RawRsaKey | None) -> RawRsaKey:
     if key is None:
         raise LocalProtocolError("the signer is closed")
     return key
-
-
-def _check_number(public_key: RsaPublicKey, blinded_msg: bytes) -> None:
-    """Check what RFC 9474, section 4.3, asks of a signer's input: its length, and that it is below the modulus."""
-    if len(blinded_msg) != public_key.modulus_size:
-        raise DecodeError(
-            "blinded message has another size", got=f"{len(blinded_msg)} bytes", want=f"{public_key.modulus_size} bytes"
-        )
-    if int.from_bytes(blinded_msg, "big") >= public_key.n:
-        raise DecodeError("blinded message is not below the modulus", section="RFC 8017, section 5.2.1")
 
 
 def _derive(key: RawRsaKey, public_key: RsaPublicKey) -> RawRsaKey:
