@@ -7,13 +7,12 @@ before or after it. Everything shares one machine, the client included.
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from statistics import median, quantiles
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Final, Protocol, final
 
 import anyio
@@ -27,7 +26,7 @@ from confsec.backends.api import HttpRequest, HttpResponse
 from confsec.backends.http import HttpTransport
 from confsec.client import Client
 from confsec.demo.run import read_events
-from confsec.demo.service import DemoSettings, start_demo
+from confsec.demo.service import DemoService, DemoSettings, start_demo
 from confsec.protocol.policy import UNSAFE_UNATTESTED
 
 __all__ = ["run"]
@@ -61,7 +60,7 @@ class _Answer:
     """Seconds from the question to the first token."""
 
     rate: float
-    """Tokens per second from the first to the last."""
+    """Tokens per second from the question to the last token, so that a late start cannot pass for speed."""
 
 
 @final
@@ -90,7 +89,7 @@ async def _measure(plan: Plan) -> list[Row]:
             client = Client(service.directory_file, policy=UNSAFE_UNATTESTED)
             transport = HttpTransport()
             async with client, aclosing(transport):
-                return await _compare(plan, _Sides(client, transport, engine))
+                return await _compare(plan, _Sides(client, transport, engine), service)
 
 
 @final
@@ -109,6 +108,12 @@ class _Sides:
     async def pairs_at_once(self, count: int, streams: int, tokens: int, rate: float) -> _Pairs:
         """Ask both ways by turns, with many questions at the same time."""
         return await self._by_turns(count, lambda ask: _at_once(ask, streams), tokens, rate)
+
+    async def ask_layers(self, count: int) -> None:
+        """Ask only through the layers, for one token each time."""
+        ask, _ = self._asks(1, SLOW)
+        for _ in range(count):
+            await ask()
 
     async def _by_turns(
         self, count: int, several: Callable[[_Ask], Awaitable[list[_Answer]]], tokens: int, rate: float
@@ -160,11 +165,12 @@ async def _ask(side: _Streams, url: str, content: bytes, tokens: int) -> _Answer
             times += [perf_counter()] * len(events(part))
     assert response.status == 200
     assert len(times) == tokens
-    return _Answer(times[0] - begin, (tokens - 1) / (times[-1] - times[0]) if times[-1] > times[0] else math.inf)
+    return _Answer(times[0] - begin, tokens / (times[-1] - begin))
 
 
-async def _compare(plan: Plan, sides: _Sides) -> list[Row]:
+async def _compare(plan: Plan, sides: _Sides, service: DemoService) -> list[Row]:
     await sides.pairs(_WARM_UP, _SHORT, SLOW)
+    spent = await _spent(plan, sides, service)
     first = await sides.pairs(plan.first_tokens, _SHORT, SLOW)
     slow = await sides.pairs(plan.rate_answers, plan.tokens, SLOW)
     fast = await sides.pairs(plan.rate_answers, 5 * plan.tokens, FAST)
@@ -176,7 +182,32 @@ async def _compare(plan: Plan, sides: _Sides) -> list[Row]:
         _rates("one stream of 1,000 tokens/s", fast),
         *_delays(at_once, many),
         _rates(f"{at_once}, of 100 tokens/s each", many),
+        *spent,
     ]
+
+
+async def _spent(plan: Plan, sides: _Sides, service: DemoService) -> list[Row]:
+    """Return what each process computes for an answer of one token: where the delay of the first token comes from."""
+    clocks = {name: _cpu_clock(process.pid) for name, process in service.processes.items()}
+    before = {name: clock() for name, clock in clocks.items()}
+    own = process_time()
+    await sides.ask_layers(plan.first_tokens)
+    spent = {"client": process_time() - own}
+    for name, clock in clocks.items():
+        role = name.partition("-")[0]  # any of the nodes may have answered
+        spent[role] = spent.get(role, 0.0) + clock() - before[name]
+    return [_spent_row(role, seconds / plan.first_tokens) for role, seconds in spent.items() if seconds]
+
+
+def _cpu_clock(pid: int) -> Callable[[], float]:
+    """Return a clock of the seconds that a process has computed. Linux tells them in nanoseconds."""
+    place = Path(f"/proc/{pid}/schedstat")
+    return lambda: int(place.read_text(encoding="ascii").split()[0]) / 1e9 if place.exists() else 0.0
+
+
+def _spent_row(role: str, seconds: float) -> Row:
+    note = "Computing time for an answer of one token, the operating system's part included; of all nodes together."
+    return Row(what=f"computed by the {role}", ours=seconds, unit="s", note=note)
 
 
 def _delays(what: str, pairs: _Pairs, p50_goal: Goal | None = None, p99_goal: Goal | None = None) -> list[Row]:
