@@ -8,43 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, LiteralString, TypeVar, final
+from typing import Any, Final, LiteralString, final
 
 from confsec.backends.api import Spend
+from confsec.backends.postgres import DurableConnection
 from confsec.backends.token_store_threaded import PAGE_ROWS, Page, Swept, ThreadedTokenStore, milliseconds
-from confsec.errors import BackendError, ConfigError, MissingExtraError
-
-try:
-    import psycopg
-    import psycopg.abc
-    import psycopg.conninfo
-except ImportError as exc:
-    raise MissingExtraError("psycopg", extra="postgres") from exc
 
 __all__ = ["postgres_token_store"]
 
-_T = TypeVar("_T")
-
 _VERSION: Final = 1
-_SCHEMA_LOCK: Final = 0x636F6E66  # "conf": a number that other programs on the database hardly use
-_SECONDS: Final = 10
-"""How long a statement or the server's silence may last."""
-
-_DEFAULTS: Final = {
-    "application_name": "confsec",
-    "connect_timeout": "5",
-    "target_session_attrs": "read-write",  # of several hosts the primary; a standby cannot remember anything
-    "tcp_user_timeout": f"{_SECONDS * 1000}",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-}
-
-# Stricter than "on" is left as it is: remote_apply waits for a standby as well.
-_SETTINGS: Final[LiteralString] = f"""
-    SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') <> 'remote_apply';
-    SELECT set_config('statement_timeout', '{_SECONDS}s', FALSE)
-"""
 
 _SCHEMA: Final[LiteralString] = f"""
     CREATE TABLE confsec_spent_tokens (
@@ -100,20 +72,8 @@ def postgres_token_store(conninfo: str, *, unsafe_volatile: bool = False) -> Thr
     The tables are made by whoever comes first. With `unsafe_volatile` the server may lose what it confirmed, and tokens
     can be spent twice after a crash. Raises `ConfigError` for what is no conninfo.
     """
-    try:
-        parameters: dict[str, Any] = _DEFAULTS | dict(psycopg.conninfo.conninfo_to_dict(conninfo))
-    except psycopg.Error as exc:
-        raise ConfigError("this is no connection string of PostgreSQL") from exc  # it may hold a password
+    parameters = DurableConnection.parameters(conninfo)
     return ThreadedTokenStore(partial(_PostgresSession, parameters, unsafe_volatile=unsafe_volatile))
-
-
-@final
-class _Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that waits for a bounded time, also for a server that acknowledges packets and never answers."""
-
-    def wait(self, gen: psycopg.abc.PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:
-        """Run one step of the protocol. Raises `psycopg.OperationalError`."""
-        return super().wait(gen, interval, timeout=2 * _SECONDS if timeout is None else timeout)
 
 
 @final
@@ -121,27 +81,12 @@ class _PostgresSession:
     """A connection to the database."""
 
     def __init__(self, parameters: dict[str, Any], *, unsafe_volatile: bool) -> None:
-        self._connection = _Connection.connect(**parameters, autocommit=True)
+        self._connection = DurableConnection.open(parameters, unsafe_volatile=unsafe_volatile)
         try:
-            self._prepare(unsafe_volatile=unsafe_volatile)
+            self._connection.make_tables(_SCHEMA, versions="confsec_token_store", version=_VERSION)
         except BaseException:
             self._connection.close()
             raise
-
-    def _prepare(self, *, unsafe_volatile: bool) -> None:
-        self._connection.execute(_SETTINGS)
-        fsync = self._value("SHOW fsync")
-        if fsync != "on" and not unsafe_volatile:
-            raise BackendError(
-                "PostgreSQL would forget spent tokens at a power failure", got=f"fsync {fsync}", want="on"
-            )
-        with self._connection.transaction():
-            self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-            if self._value("SELECT to_regclass('confsec_token_store')") is None:
-                self._connection.execute(_SCHEMA)
-        version = self._value("SELECT version FROM confsec_token_store")
-        if version != _VERSION:
-            raise BackendError("the tables are of another version", got=version, want=_VERSION)
 
     def spend(self, spends: Sequence[Spend]) -> Sequence[bool]:
         """Insert what is new; then look whether the rest was released for the same request."""
@@ -173,7 +118,7 @@ class _PostgresSession:
 
     def sweep(self, page: Page) -> Swept:
         """Forget a page."""
-        last = self._value(_PAGE_END, page.after)
+        last = self._connection.value(_PAGE_END, page.after)
         bounds = (page.after, _AFTER_ALL if last is None else last, page.now)
         return Swept(self._connection.execute(_SWEEP, bounds).rowcount, last)
 
@@ -184,10 +129,6 @@ class _PostgresSession:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
-
-    def _value(self, statement: LiteralString, *parameters: object) -> Any:
-        row = self._connection.execute(statement, parameters).fetchone()
-        return row[0] if row is not None else None
 
 
 def _pair(spend: Spend) -> tuple[bytes, bytes]:
