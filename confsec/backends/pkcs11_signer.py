@@ -46,12 +46,7 @@ _WRONG_PIN: Final = (
     pkcs11.PinLocked,
     pkcs11.UserPinNotInitialized,
 )
-_NOT_FOUND: Final = (
-    pkcs11.MultipleObjectsReturned,
-    pkcs11.MultipleTokensReturned,
-    pkcs11.NoSuchKey,
-    pkcs11.NoSuchToken,
-)
+_NO_DEVICE: Final = (pkcs11.MultipleTokensReturned, pkcs11.NoSuchToken)
 
 
 @final
@@ -139,8 +134,8 @@ class Pkcs11Device:
         if isinstance(error, _WRONG_PIN):
             self._pin_refused = True
             return ConfigError("the device refused the PIN", got=name)
-        if isinstance(error, _NOT_FOUND):
-            return ConfigError("a device or key is not there, or not the only one of its name", got=name)
+        if isinstance(error, _NO_DEVICE):
+            return ConfigError("a device is not there, or not the only one of its label", got=name)
         return BackendError("the device failed", got=name)
 
 
@@ -214,10 +209,16 @@ def _private_operation(key: PrivateKey, message: bytes) -> bytes:
 
 
 def _find_key(label: str | None, key_id: bytes | None, session: Session) -> PrivateKey:
-    key = session.get_key(object_class=ObjectClass.PRIVATE_KEY, label=label, id=key_id)
-    if not isinstance(key, PrivateKey):
-        raise ConfigError("what the device has under this name is no private key")
-    return key
+    wanted: dict[Attribute, object] = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
+    if label is not None:
+        wanted[Attribute.LABEL] = label
+    if key_id is not None:
+        wanted[Attribute.ID] = key_id
+    # To the end: a search that is left open ends whenever its object is collected, in the middle of other calls.
+    keys = [key for key in session.get_objects(wanted) if isinstance(key, PrivateKey)]
+    if len(keys) != 1:
+        raise ConfigError("a key in a device is not there, or not the only one of its name", got=f"{len(keys)} keys")
+    return keys[0]
 
 
 def _read_public_key(session: Session, key: PrivateKey) -> RsaPublicKey:
