@@ -27,6 +27,7 @@ _BUSY_SECONDS: Final = 5.0
 _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",  # with NORMAL a power failure could undo the last spends
     "PRAGMA cache_size = -65536",  # KiB. Keys are random, so every page is as likely as any other
+    "PRAGMA temp_store = MEMORY",  # what a statement would need to undo itself, which SQLite keeps for each statement
     "PRAGMA wal_autocheckpoint = 16384",  # pages, 64 MiB: rows of several groups share a page when it moves to the file
 )
 
