@@ -147,9 +147,9 @@ class Exchange:
         await self.start(status, (*headers, ("content-length", str(len(body)))))
         await self.finish(body)
 
-    async def refuse(self, problem: Problem) -> None:
-        """Send a problem as the whole answer."""
-        headers: Headers = (("content-type", PROBLEM_TYPE), ("cache-control", "no-store"))
+    async def refuse(self, problem: Problem, fields: Headers = ()) -> None:
+        """Send a problem as the whole answer, with `fields` beside it."""
+        headers: Headers = (("content-type", PROBLEM_TYPE), ("cache-control", "no-store"), *fields)
         if problem.status == BusyError.status_hint or problem.code == RateLimitError.code:
             headers = (*headers, _RETRY_AFTER)
         await self.answer(problem.status, headers, problem.encode())

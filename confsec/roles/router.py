@@ -24,6 +24,7 @@ from confsec.errors import (
     ConnectError,
     DecodeError,
     DisconnectedError,
+    TokenError,
     UnknownKeyError,
 )
 from confsec.protocol.cmw import CMW_COLLECTION_TYPE
@@ -58,9 +59,17 @@ class RouterConfig(HopConfig):
 
     nodes: tuple[str, ...] = setting(help="The base URLs of the nodes.", check=url)
     drained: tuple[str, ...] = setting((), help="Base URLs of nodes that get no new requests.", check=url)
-    unsafe_no_tokens: bool = setting(
-        False, help="Let everybody in: nothing is paid. There is no other way yet, so it has to be said."
+    directory: str = setting(
+        "",
+        help="The service's directory file, for its token challenge and the issuer's keys; it is read again and again.",
     )
+    token_store: str = setting(
+        "", help="Where spent tokens are kept: sqlite:///PATH, postgresql://…, redis://… (see docs/token-stores.md)."
+    )
+    token_grace: float = setting(
+        300.0, help="Seconds that tokens still pay after their key's time, since clocks differ.", check=at_least(0)
+    )
+    unsafe_no_tokens: bool = setting(False, help="Let everybody in: nothing is paid. It has to be said.")
     epoch: int = setting(600, help="Seconds that an epoch lasts: as long as at the nodes.", check=at_least(1))
     poll_interval: float = setting(2.0, help="Seconds between two questions to each node.", check=at_least(0.01))
     poll_timeout: float = setting(2.0, help="Seconds that a node has to say how it is.", check=at_least(0.01))
@@ -112,9 +121,10 @@ class Router(Role):
     async def _lifespan(self) -> AsyncGenerator[None]:
         try:
             await self._fleet.ask_all()
-            async with in_background(self._fleet.watch):
+            async with in_background(self._fleet.watch, self._tokens.watch):
                 yield
         finally:
+            await self._tokens.aclose()
             await self._transport.aclose()
 
     async def check(self) -> None:
@@ -144,7 +154,13 @@ class Router(Role):
         except ConfsecError as exc:
             if exchange.started:
                 raise
-            await exchange.refuse(Problem.of(exc, token_state=payment.state))
+            await exchange.refuse(Problem.of(exc, token_state=payment.state), self._challenge(exc))
+
+    def _challenge(self, error: ConfsecError) -> Headers:
+        """Return the fields that tell a client which token is taken here (RFC 9577, section 2.1)."""
+        if isinstance(error, TokenError) and self._tokens.www_authenticate:
+            return (("www-authenticate", self._tokens.www_authenticate),)
+        return ()
 
     async def _lead(self, exchange: Exchange, payment: Payment) -> None:
         """Lead one request to a node.

@@ -12,6 +12,19 @@ __all__ = ["UNSAFE_NO_TOKENS", "Payment", "TokenCheck"]
 class TokenCheck(Protocol):
     """Something that redeems tokens."""
 
+    @property
+    def www_authenticate(self) -> str:
+        """The field that a request without a token is answered with, or nothing where none is taken."""
+        ...
+
+    async def watch(self) -> None:
+        """Keep keys and store up to date while the router serves. Runs until it is cancelled."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what it holds. Idempotent."""
+        ...
+
     async def spend(self, authorization: str | None, header_digest: bytes) -> None:
         """Spend the token in the Authorization field for the sealed request with this header, atomically and durably.
 
@@ -28,6 +41,14 @@ class TokenCheck(Protocol):
 @final
 class _NoTokens:
     """Lets every request pass."""
+
+    www_authenticate: Final = ""
+
+    async def watch(self) -> None:
+        """Have nothing to do."""
+
+    async def aclose(self) -> None:
+        """Have nothing to close."""
 
     async def spend(self, authorization: str | None, header_digest: bytes) -> None:
         """Do nothing."""

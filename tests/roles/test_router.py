@@ -33,9 +33,18 @@ TOKEN = ("authorization", 'PrivateToken token="x"')
 class Tokens:
     """Notes what is spent and released."""
 
+    www_authenticate = 'PrivateToken challenge="x"'
+
     def __init__(self) -> None:
         self.log: list[tuple[str, str | None, bytes]] = []
         self.error: Exception | None = None
+        self.closed = False
+
+    async def watch(self) -> None:
+        await anyio.sleep_forever()
+
+    async def aclose(self) -> None:
+        self.closed = True
 
     async def spend(self, authorization: str | None, header_digest: bytes) -> None:
         if self.error is not None:
