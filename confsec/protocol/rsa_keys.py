@@ -50,7 +50,7 @@ class RsaPublicKey:
     """The public exponent: odd, at least 3 and below the modulus."""
 
     def __attrs_post_init__(self) -> None:
-        bits = self.n.bit_length()
+        bits = max(self.n, 0).bit_length()
         if not MIN_MODULUS_BITS <= bits <= MAX_MODULUS_BITS or bits % 8:
             raise DecodeError(
                 "RSA modulus has another size",
@@ -82,8 +82,6 @@ class RsaPublicKey:
         bits.take(1)
         numbers = Reader(_take(bits, _SEQUENCE), "token key")
         n, e = (int.from_bytes(_take(numbers, _INTEGER), "big", signed=True) for _ in range(2))
-        if n < 0 or e < 0:
-            raise DecodeError("token key has a negative number", section=_SECTION)
         key = cls(n, e)
         # What is left over, a longer length or a leading zero: all that is not DER differs from what we encode.
         if key.to_spki() != data:
