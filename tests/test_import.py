@@ -32,6 +32,19 @@ HEAVY = {
 }
 """What costs time to import, opens sockets or belongs to an extra."""
 
+IMPORT_ALL = """
+import importlib, pkgutil, confsec
+
+for module in pkgutil.walk_packages(confsec.__path__, "confsec."):
+    # The two servers are imported by `roles.server` alone, which says what is missing.
+    if module.name in {"confsec.__main__", "confsec.roles.server_asyncio", "confsec.roles.server_trio"}:
+        continue
+    try:
+        importlib.import_module(module.name)
+    except confsec.MissingExtraError:
+        pass
+"""
+
 
 def modules_after(statement: str) -> set[str]:
     """Return the top-level modules that a fresh interpreter has after `statement`."""
@@ -56,6 +69,12 @@ def test_pure_core_imports_no_event_loop_and_no_server() -> None:
         "[importlib.import_module(m.name) for m in pkgutil.walk_packages(p.__path__, 'confsec.protocol.')]"
     )
     assert modules_after(program) & {"anyio", "asyncio", "httpcore2", "trio", "uvicorn"} == set()
+
+
+def test_every_module_imports_or_says_which_extra_is_missing() -> None:
+    # CI runs this where nothing but the core is installed, too.
+    finished = subprocess.run([sys.executable, "-c", IMPORT_ALL], check=False, capture_output=True, text=True)
+    assert finished.stderr == ""
 
 
 def test_every_public_name_is_there() -> None:

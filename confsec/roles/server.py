@@ -7,6 +7,7 @@ may finish within `shutdown_timeout`, and the rest is cut.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -20,7 +21,6 @@ from typing import Any, Final, cast
 
 import anyio
 import anyio.abc
-import sniffio
 
 from confsec.backends.asgi import AsgiApp, Receive, Scope, Send
 from confsec.errors import ConfigError, MissingExtraError
@@ -82,11 +82,19 @@ async def serve(
 
 
 def _server() -> _RunServer:
-    module, extra = _SERVERS[sniffio.current_async_library()]
+    module, extra = _SERVERS[_event_loop()]
     try:
         return cast("_RunServer", import_module(f"confsec.roles.{module}").run_server)
     except ImportError as exc:
         raise MissingExtraError(exc.name or module, extra=extra) from exc
+
+
+def _event_loop() -> str:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return "trio"
+    return "asyncio"
 
 
 async def _drain(role: Role, config: RoleConfig, stop: anyio.Event, close: anyio.Event) -> None:
