@@ -16,6 +16,7 @@ from confsec.client import Answer, Client, PrivateInfo, Service, private_info
 from confsec.protocol.policy import PRODUCTION, Policy
 from confsec.protocol.proof import Proof
 from confsec.protocol.session import DEFAULT_CANDIDATES
+from confsec.wallet import Wallet
 
 __all__ = ["SyncClient", "SyncResponse"]
 
@@ -52,13 +53,19 @@ class SyncClient:
         *,
         policy: Policy = PRODUCTION,
         candidates: int = DEFAULT_CANDIDATES,
+        wallet: Wallet | None = None,
         transport: Transport | None = None,
         source_address: str | None = None,
         backend: Literal["asyncio", "trio"] = "asyncio",
     ) -> None:
         """Prepare a client as `Client` does; `backend` is the event loop of its thread."""
         self._client = Client(
-            service, policy=policy, candidates=candidates, transport=transport, source_address=source_address
+            service,
+            policy=policy,
+            candidates=candidates,
+            wallet=wallet,
+            transport=transport,
+            source_address=source_address,
         )
         self._thread = PortalThread(self._client.aclose, backend=backend)
 

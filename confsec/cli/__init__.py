@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "demo": "Run the whole service on this machine, send a prompt through it, and attack it.",
     "chat": "Talk to a private service.",
     "proxy": "Offer a private service as a local OpenAI-compatible server.",
+    "wallet": "Look into a wallet of anonymous tokens, and fill it.",
     "verify": "Check a Proof offline.",
     "doctor": "Look for what is wrong here, and say what to do.",
     "keys": "Make a gateway's keys, and the directory file for its users.",

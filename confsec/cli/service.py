@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Final
 
 from confsec.cli.output import read_policy
 from confsec.errors import ConfigError
 from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy
+from confsec.wallet import Wallet
 
-__all__ = ["POLICY_HELP", "SERVICE_HELP", "UNSAFE_HELP", "choose_policy"]
+__all__ = [
+    "ACCOUNT_VARIABLE",
+    "POLICY_HELP",
+    "SERVICE_HELP",
+    "UNSAFE_HELP",
+    "WALLET_HELP",
+    "choose_policy",
+    "open_wallet",
+]
+
+ACCOUNT_VARIABLE: Final = "CONFSEC_ACCOUNT"
+"""The environment variable with the account's API key: on a command line everybody on the machine could read it."""
+
+WALLET_HELP = "The file with the wallet's tokens, for a service that takes tokens."
+"""What every command says of `--wallet`."""
+
 
 SERVICE_HELP = "The service: the path or the URL of its directory file."
 """What every command says of `--service`."""
@@ -27,3 +45,8 @@ def choose_policy(policy_file: str, *, unsafe_unattested: bool) -> Policy:
     if unsafe_unattested:
         return UNSAFE_UNATTESTED
     return read_policy(Path(policy_file)) if policy_file else PRODUCTION
+
+
+def open_wallet(path: str) -> Wallet | None:
+    """Return the wallet that the user named, with the account in the environment; None where he named none."""
+    return Wallet(Path(path), account=os.environ.get(ACCOUNT_VARIABLE, "")) if path else None
