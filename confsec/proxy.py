@@ -78,6 +78,7 @@ class ProxyConfig(RoleConfig):
 
     service: str = setting(help="The service: the path or the URL of its directory file.")
     policy: str = setting("", help="Judge the service by this policy file (TOML) instead of the production policy.")
+    wallet: str = setting("", help="The file with the wallet's tokens, for a service that takes tokens.")
     unsafe_unattested: bool = setting(False, help="Accept a service that shows no evidence of what it runs.")
     host: str = setting("127.0.0.1", help="The loopback address to listen on.", check=_listen_host)
     port: int = setting(8472, help="The TCP port to listen on; 0 takes a free one.", check=at_least(0))

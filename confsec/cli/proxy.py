@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from confsec.cli.role_commands import role_command
-from confsec.cli.service import choose_policy
+from confsec.cli.service import choose_policy, open_wallet
 from confsec.client import Client
 from confsec.proxy import Proxy, ProxyConfig
 
@@ -14,7 +14,7 @@ __all__ = ["command"]
 
 def _proxy(config: ProxyConfig) -> Proxy:
     policy = choose_policy(config.policy, unsafe_unattested=config.unsafe_unattested)
-    return Proxy(config, Client(config.service, policy=policy), warn=_warn)
+    return Proxy(config, Client(config.service, policy=policy, wallet=open_wallet(config.wallet)), warn=_warn)
 
 
 def _warn(message: str) -> None:

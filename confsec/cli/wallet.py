@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,23 +106,23 @@ def export(wallet_file: str, file: Path) -> None:
     Whoever has FILE can spend them. In this wallet they count as spent.
     """
     wallet = _existing(wallet_file)
-
-    async def take_out() -> int:
-        async with wallet:
-            with file.open("x", encoding="ascii") as target:  # before anything is taken out
-                file.chmod(0o600)
-                tokens = await wallet.store.export()
-                target.write(f"version = {_VERSION}\n")
-                for token, expires_at in tokens:
-                    target.write(
-                        f'\n[[tokens]]\ntoken = "{encode_base64(token.encode())}"\nexpires_at = {expires_at.isoformat()}\n'
-                    )
-            return len(tokens)
-
     try:
-        console().print(f"{run_async(take_out)} tokens are in {file}", markup=False)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as exc:
         raise ConfigError(f"{file} cannot be written: {exc.strerror}") from exc
+
+    async def take_out() -> tuple[tuple[Token, datetime], ...]:
+        async with wallet:
+            return await wallet.store.export()
+
+    with os.fdopen(descriptor, "w", encoding="ascii") as target:  # open before anything is taken out
+        tokens = run_async(take_out)
+        target.write(f"version = {_VERSION}\n" + "".join(_entry(token, expires_at) for token, expires_at in tokens))
+    console().print(f"{len(tokens)} tokens are in {file}", markup=False)
+
+
+def _entry(token: Token, expires_at: datetime) -> str:
+    return f'\n[[tokens]]\ntoken = "{encode_base64(token.encode())}"\nexpires_at = {expires_at.isoformat()}\n'
 
 
 @command.command(name="import")
