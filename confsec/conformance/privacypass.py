@@ -59,7 +59,7 @@ from confsec.protocol.token_keys import (
     TokenKeyEpoch,
     TokenKeyring,
 )
-from confsec.protocol.token_messages import Token, TokenInput
+from confsec.protocol.token_messages import Token, TokenInput, TokenResponse
 from confsec.protocol.wire import Reader, encode_varint_vector
 
 __all__ = [
@@ -97,6 +97,8 @@ class _Setup:
     def of(cls, case: Case) -> _Setup:
         challenge = TokenChallenge.decode(unhex(case, "token_challenge"))
         check_same("token_challenge, encoded again", challenge.encode(), unhex(case, "token_challenge"))
+        if "type" in case:
+            check_same("type", _parse_type(case["type"]), challenge.token_type)
         token_key = TokenKey.from_spki(challenge.token_type, unhex(case, "pkS"))
         extensions = Extensions.decode(unhex(case, "extensions")) if "extensions" in case else None
         check_stated(case, pkS=token_key.to_spki(), **({"extensions": extensions.encode()} if extensions else {}))
@@ -163,11 +165,9 @@ def check_batch(case: Case) -> None:
     issuer.receive_data(request)
     blind_sigs = [setup.sign(needed) for setup, needed in zip(setups, issuer.receive_eof(), strict=True)]
     check_same("token_response", issuer.respond(blind_sigs), response)
-    responses = BatchTokenResponse.decode(response).token_responses
-    for setup, answer in zip(setups, responses, strict=True):
-        if answer is None:
-            raise MismatchError("a token was refused")
-        check_same("token", setup.pending.finalize(setup.token_key, answer.token_response), setup.token)
+    check_same("token_response, encoded again", BatchTokenResponse.decode(response).encode(), response)
+    for setup, blind_sig in zip(setups, blind_sigs, strict=True):
+        check_same("token", setup.pending.finalize(setup.token_key, TokenResponse(blind_sig)), setup.token)
         setup.spend()
     _check_client(setups, response)
 
@@ -264,9 +264,9 @@ def _items(case: Case) -> list[Case]:
 
 def _token_type(item: Case) -> int:
     token_type = _parse_type(item.get("type", item.get("token_type")))
+    check_same("token type of the challenge", unhex(item, "token_challenge")[:2], token_type.to_bytes(2, "big"))
     if token_type not in TOKEN_TYPES and token_type not in _OTHER_REQUESTS:
         raise CaseSkippedError(f"token type 0x{token_type:04x} is not implemented")
-    check_same("token type of the challenge", unhex(item, "token_challenge")[:2], token_type.to_bytes(2, "big"))
     return token_type
 
 
