@@ -21,7 +21,7 @@ help:
 	@sed -n '3,7s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/.demo
-	@$(BIN)/confsec demo $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
+	@$(BIN)/confsec demo $${CONFSEC_PROMPT:+"--prompt=$$CONFSEC_PROMPT"} $(ARGS)
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest -rs $(ARGS)
@@ -40,9 +40,12 @@ dist: $(VENV)/.test
 clean:
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist build
 
-# --- Set-up ------------------------------------------------------------------------------------------------------------
+# The prompt goes through the environment as it was typed: neither make nor the shell finds anything to expand in it.
+ifeq ($(origin PROMPT),command line)
+export CONFSEC_PROMPT := $(value PROMPT)
+endif
 
-export PROMPT
+# --- Set-up ------------------------------------------------------------------------------------------------------------
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/.made
 	@echo "==> Installing confsec with its engine and server into $(VENV) (once, about 50 MB)"

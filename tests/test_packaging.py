@@ -19,6 +19,9 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 CORE = {"anyio", "attrs", "cbor2", "click", "cryptography", "httpcore2", "rich"}
 """The core is what a client needs. A new name here is a decision: everyone downloads it."""
 
+COPYLEFT = {"gmpy2"}
+"""Extras with a licence that asks more of those who ship it than ours does: nobody gets them unasked."""
+
 
 def package(requirement: str) -> str:
     """Return the name of the package that a requirement asks for."""
@@ -42,7 +45,7 @@ def test_core_is_small() -> None:
 def test_all_has_every_extra_that_installs_from_wheels() -> None:
     [everything] = EXTRAS["all"]
     named = set(re.fullmatch(r"confsec-protocol\[(.+)\]", everything)[1].split(","))  # type: ignore[index]
-    assert named == set(EXTRAS) - {"all", "test", "tpm"}
+    assert named == set(EXTRAS) - {"all", "test", "tpm", *COPYLEFT}
 
 
 def test_core_and_extras_state_the_oldest_version_they_work_with() -> None:
@@ -88,6 +91,22 @@ def test_make_says_what_to_install_when_python_is_missing(tmp_path: Path) -> Non
     assert finished.returncode != 0
     assert "apt-get install" in finished.stderr
     assert "python3-venv" in finished.stderr
+
+
+def test_make_demo_passes_the_prompt_on_as_it_was_typed(tmp_path: Path) -> None:
+    commands = tmp_path / ".venv" / "bin"
+    commands.mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (commands / "confsec").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (commands / "confsec").chmod(0o755)
+    for stamp in (".made", ".demo"):
+        (tmp_path / ".venv" / stamp).touch()
+    prompt = """It's "$me" & `you` -- $(all)"""
+    finished = subprocess.run(
+        ["make", "demo", f"PROMPT={prompt}"], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert finished.stdout == f"demo\n--prompt={prompt}\n"
 
 
 def test_first_line_of_the_readme_says_what_debian_has_to_give() -> None:
