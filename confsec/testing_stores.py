@@ -65,7 +65,7 @@ async def _handles(make_store: Callable[[], TokenStore]) -> AsyncGenerator[tuple
 
 async def _check_spend_once(one: TokenStore, other: TokenStore) -> None:
     spend = make_spend()
-    await one.spend(spend)
+    await _accepted(one, spend, "a token was refused that nobody had spent")
     for store in (one, other):
         await _refused(store, spend, "a token was spent twice for the same request")
         await _refused(store, _for_another(spend), "a token was spent for two requests")
@@ -77,16 +77,16 @@ async def _check_release(one: TokenStore, other: TokenStore) -> None:
     await one.release(spend)
     for store in (one, other):
         await _refused(store, _for_another(spend), "a released token was spent for another request")
-    await other.spend(spend)
+    await _accepted(other, spend, "a released token was refused for the same request")
     await _refused(one, spend, "a token that was released once was spent twice")
     await one.release(spend)
-    await one.spend(spend)
+    await _accepted(one, spend, "a token was refused that was released a second time")
 
 
 async def _check_release_of_others(one: TokenStore, other: TokenStore) -> None:
     spend = make_spend()
     await other.release(spend)
-    await one.spend(_for_another(spend))
+    await _accepted(one, _for_another(spend), "a release before any spend bound a token")
     await one.release(spend)
     await _refused(one, spend, "a release for another request freed a token")
 
@@ -140,7 +140,7 @@ async def _check_sweep(one: TokenStore, other: TokenStore) -> None:
         await _refused(store, old, "a token was spent again after it was forgotten")
         await _refused(store, make_spend(early), "a token was accepted that may be a forgotten one")
         await _refused(store, new, "a token was forgotten too early")
-        await store.spend(make_spend(late))
+        await _accepted(store, make_spend(late), "a token was refused that expires after the sweep")
     await one.sweep(early - timedelta(minutes=1))
     await _refused(one, make_spend(early), "a sweep for an earlier time opened the door again")
 
@@ -151,7 +151,7 @@ async def _check_closed(make_store: Callable[[], TokenStore]) -> None:
     await store.spend(spend)
     await store.aclose()
     await store.aclose()
-    for call in (lambda: store.spend(spend), lambda: store.release(spend), lambda: store.sweep(now())):
+    for call in (lambda: store.spend(make_spend()), lambda: store.release(spend), lambda: store.sweep(now())):
         try:
             await call()
         except LocalProtocolError:
@@ -162,6 +162,13 @@ async def _check_closed(make_store: Callable[[], TokenStore]) -> None:
         await _refused(again, spend, "a token was spent again after the store was closed and opened")
     finally:
         await again.aclose()
+
+
+async def _accepted(store: TokenStore, spend: Spend, complaint: str) -> None:
+    try:
+        await store.spend(spend)
+    except TokenSpentError as exc:
+        raise AssertionError(complaint) from exc
 
 
 async def _refused(store: TokenStore, spend: Spend, complaint: str) -> None:

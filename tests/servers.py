@@ -114,7 +114,9 @@ def running_redis(**settings: str) -> Generator[Server]:
     socket = folder / "redis.sock"
     options = {"port": "0", "unixsocket": str(socket), "save": "", "appendonly": "yes", "appendfsync": "always"}
     options |= {name.replace("_", "-"): value for name, value in settings.items()}
-    command = [str(program), *(part for name, value in options.items() for part in (f"--{name}", value))]
+    command = [str(program)]
+    for name, value in options.items():
+        command += [f"--{name}", *(value.split() or [""])]
     ping = [str(cli), "-s", str(socket), "ping"]
     server = Server(
         f"redis+unix://{socket}",

@@ -22,8 +22,8 @@ _WAIVER: Final = "unsafe_volatile=yes"
 def open_token_store(url: str) -> TokenStore:
     """Return the store that `url` names: see docs/token-stores.md. It connects when it is first used.
 
-    `memory:`, `sqlite:///PATH`, `postgresql://…`, `redis://…`, `rediss://…`, `redis+unix:///SOCKET` or
-    `partitioned:///PATH` with the path of a TOML file. Raises `ConfigError`, and `MissingExtraError`.
+    `memory:`, `sqlite:PATH`, `postgresql://…`, `redis://…`, `rediss://…`, `redis+unix:///SOCKET` or `partitioned:PATH`
+    with the path of a TOML file. Raises `ConfigError`, and `MissingExtraError`.
     """
     match url.partition(":")[0]:
         case "memory" if url == "memory:":
@@ -45,15 +45,15 @@ def open_token_store(url: str) -> TokenStore:
         case "partitioned":
             return _open_partitioned(_path(url))
     raise ConfigError(
-        "this is no URL of a token store", want="memory:, sqlite:///…, postgresql://…, redis://… or partitioned:///…"
+        "this is no URL of a token store", want="memory:, sqlite:PATH, postgresql://…, redis://… or partitioned:PATH"
     )
 
 
 def _path(url: str) -> Path:
-    """Return the path in `scheme:///PATH`."""
+    """Return the path in `scheme:PATH`, which may begin with two slashes more, as in other URLs."""
     parts = urlsplit(url)
-    if parts.netloc or parts.query or parts.fragment or not url.startswith(f"{parts.scheme}:///"):
-        raise ConfigError("this URL needs three slashes and the path of a file", got=url)
+    if parts.netloc or parts.query or parts.fragment or not parts.path:
+        raise ConfigError("this is no URL of a file", got=url, want=f"{parts.scheme}:PATH")
     return Path(unquote(parts.path))
 
 
