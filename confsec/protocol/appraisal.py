@@ -11,6 +11,7 @@ The steps, in this order, for each node of a fleet record:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, NoReturn, final
 
@@ -21,7 +22,10 @@ from confsec.protocol.key_config import MEDIA_TYPE_OHTTP_KEYS, KeyConfig, decode
 from confsec.protocol.node_keys import check_node_key_config, node_id
 from confsec.protocol.policy import ATTESTATION_CHECK, Policy
 
-__all__ = ["Appraised", "TrustedKeyConfig", "appraise_node", "node_key_config"]
+__all__ = ["Appraised", "TrustedKeyConfig", "appraise_node", "node_key_config", "node_key_id"]
+
+_RECURRING_KEYS: Final = 64
+"""How many decoded key configurations are remembered: each request's Proof looks at those of its candidates again."""
 
 
 @final
@@ -87,11 +91,11 @@ def appraise_node(node: FleetNode, evidence: bytes, policy: Policy) -> TrustedKe
     `PolicyError` if nothing vouches for the key and the policy does not waive that.
     """
     collection = _named_evidence(node, evidence)
-    key_config = node_key_config(collection)
-    if node_id(key_config) != node.node_id:
+    key_config, found = node_key_config(collection), node_key_id(collection)
+    if found != node.node_id:
         raise EvidenceError(
             "the evidence holds the key of another node",
-            got=node_id(key_config).hex()[:16],
+            got=found.hex()[:16],
             want=node.node_id.hex()[:16],
             section="design, Evidence and appraisal",
         )
@@ -107,13 +111,23 @@ def appraise_node(node: FleetNode, evidence: bytes, policy: Policy) -> TrustedKe
 
 def node_key_config(evidence: Evidence) -> KeyConfig:
     """Return the one KeyConfig that evidence holds. Raises `EvidenceError`."""
-    item = evidence.item(KEY_CONFIG_LABEL, MEDIA_TYPE_OHTTP_KEYS)
+    return _decode_key(evidence.item(KEY_CONFIG_LABEL, MEDIA_TYPE_OHTTP_KEYS))[0]
+
+
+def node_key_id(evidence: Evidence) -> bytes:
+    """Return the Node ID that belongs to the key in evidence. Raises `EvidenceError`."""
+    return _decode_key(evidence.item(KEY_CONFIG_LABEL, MEDIA_TYPE_OHTTP_KEYS))[1]
+
+
+@lru_cache(_RECURRING_KEYS)
+def _decode_key(item: bytes) -> tuple[KeyConfig, bytes]:
+    """Return a node's KeyConfig and its Node ID. Both follow from these bytes alone, so they may be remembered."""
     try:
         (key_config,) = decode_key_configs(item)
         check_node_key_config(key_config)
     except (DecodeError, UnsupportedError, ValueError) as exc:
         raise EvidenceError("the evidence holds no key configuration of a node", section="RFC 9458, section 3") from exc
-    return key_config
+    return key_config, node_id(key_config)
 
 
 def _named_evidence(node: FleetNode, evidence: bytes) -> Evidence:

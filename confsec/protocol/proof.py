@@ -21,11 +21,10 @@ from attrs import evolve, field, frozen
 
 from confsec.errors import ConfsecError, DecodeError, LimitError, ProofError, UnsupportedError
 from confsec.protocol import cbor
-from confsec.protocol.appraisal import TrustedKeyConfig, node_key_config
+from confsec.protocol.appraisal import TrustedKeyConfig, node_key_config, node_key_id
 from confsec.protocol.cmw import Evidence
 from confsec.protocol.fleet import FleetRecord, local_epoch
 from confsec.protocol.kem import kem_from_id
-from confsec.protocol.node_keys import node_id
 from confsec.protocol.policy import ATTESTATION_CHECK, Check, Policy, Status, appraise_checks
 from confsec.protocol.sealed_header import MAX_RECIPIENTS
 
@@ -104,7 +103,7 @@ class ProofContents:
     @property
     def candidates(self) -> tuple[bytes, ...]:
         """The Node IDs that belong to the keys in the evidence. Raises `EvidenceError` for evidence without a key."""
-        return tuple(node_id(node_key_config(item)) for item in self.evidence)
+        return tuple(map(node_key_id, self.evidence))
 
 
 @frozen
