@@ -24,7 +24,7 @@ from confsec.protocol.wire import encode_uint
 __all__ = ["check_blind_signer"]
 
 _AT_ONCE: Final = 16
-_BATCH: Final = 40
+_BATCH: Final = 24
 
 
 async def check_blind_signer(make_signer: Callable[[], Awaitable[BlindSigner]], *, limit: float = 60.0) -> None:

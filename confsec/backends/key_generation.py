@@ -16,7 +16,7 @@ from confsec.backends.software_signer import processors
 from confsec.errors import ConfigError
 from confsec.protocol.rsa_keys import TOKEN_EXPONENT
 
-__all__ = ["KEY_SIZES", "SearchProgress", "generate_key"]
+__all__ = ["KEY_SIZES", "Progress", "SearchProgress", "generate_key"]
 
 KEY_SIZES: Final = (2048, 3072, 4096)
 """Bits of a modulus. Token keys have the first; signing under public metadata takes the first or the last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 import pytest
@@ -57,11 +58,18 @@ def private_key(p: int, q: int, *, d: int | None = None) -> RSAPrivateKey:
     return numbers.private_key(unsafe_skip_rsa_key_validation=d is not None)
 
 
+@cache
+def raw_key(name: str) -> LibcryptoKey:
+    """Return one of the fixed keys, opened once."""
+    return LibcryptoKey.from_pem(pem_of(name))
+
+
 def to_pem(key: RSAPrivateKey) -> bytes:
     """Return a key in PEM, as rsaEncryption and without a passphrase."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+@cache
 def pem_of(name: str) -> bytes:
     """Return one of the fixed keys in PEM."""
     return to_pem(private_key(KEYS[name].p, KEYS[name].q))

@@ -16,12 +16,11 @@ from confsec.backends.key_files import (
     passphrase_from_file,
     read_private_file,
 )
-from confsec.backends.libcrypto_rsa import LibcryptoKey
 from confsec.errors import ConfigError, DecodeError
 from confsec.protocol.token_keys import PARTIALLY_BLIND_RSA, TokenKey
 from confsec.protocol.wire import encode_base64url
 from confsec.testing import EPOCH
-from tests.backends.rsa_cases import pem_of
+from tests.backends.rsa_cases import raw_key
 from tests.protocol.token_cases import DAY, KEYS, OTHER_TOKEN_KEY
 
 PASSPHRASE = b"correct horse"
@@ -35,7 +34,7 @@ def quick_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def key_file(name: str = "rsa2048", **options: int) -> TokenKeyFile:
-    key = LibcryptoKey.from_pem(pem_of(name))
+    key = raw_key(name)
     return TokenKeyFile.encrypt(key, lambda: PASSPHRASE, not_before=EPOCH, not_after=EPOCH + DAY, **options)
 
 
@@ -78,7 +77,7 @@ def test_wrong_passphrase_opens_nothing() -> None:
 
 
 def test_times_beyond_their_order_are_refused() -> None:
-    key = LibcryptoKey.from_pem(pem_of("rsa2048"))
+    key = raw_key("rsa2048")
     with pytest.raises(ConfigError, match="ends before it begins"):
         TokenKeyFile.encrypt(key, lambda: PASSPHRASE, not_before=EPOCH, not_after=EPOCH - timedelta(seconds=1))
 

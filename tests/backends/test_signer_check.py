@@ -11,7 +11,7 @@ from confsec.backends.software_signer import SoftwareSigner
 from confsec.errors import BackendError, ConfsecError
 from confsec.protocol.rsa_keys import RsaPublicKey
 from confsec.testing import check_blind_signer
-from tests.backends.rsa_cases import pem_of
+from tests.backends.rsa_cases import raw_key
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ class Signer:
     """A good signer, for the others to spoil."""
 
     def __init__(self, name: str = "rsa2048") -> None:
-        self.inner = SoftwareSigner.from_pem(pem_of(name))
+        self.inner = SoftwareSigner(raw_key(name))
 
     @property
     def public_key(self) -> RsaPublicKey:
@@ -44,7 +44,7 @@ class NeverCloses(Signer):
 class NamesAnotherKey(Signer):
     @property
     def public_key(self) -> RsaPublicKey:
-        return SoftwareSigner.from_pem(pem_of("other2048")).public_key
+        return SoftwareSigner(raw_key("other2048")).public_key
 
 
 class WrongResult(Signer):
@@ -98,6 +98,7 @@ class BrokenByCancellation(Signer):
 
     async def blind_sign_many(self, blinded_msgs: Sequence[bytes]) -> list[bytes]:
         try:
+            await anyio.sleep(0.2)
             return await super().blind_sign_many(blinded_msgs)
         except anyio.get_cancelled_exc_class():
             self.broken = True

@@ -17,7 +17,7 @@ from confsec.protocol import partially_blind_rsa
 from confsec.protocol.partially_blind_rsa import RSAPBSSA_SHA384_PSS_DETERMINISTIC, derive_public_key
 from confsec.protocol.rsa_keys import RsaPublicKey
 from confsec.testing import check_blind_signer, seeded_randbytes
-from tests.backends.rsa_cases import OpenKey, each_library, pem_of, private_key
+from tests.backends.rsa_cases import OpenKey, each_library, pem_of, private_key, raw_key
 from tests.protocol.token_cases import KEYS
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ class Faulty:
     """A key that gets the n-th result wrong, as a processor does that was shot at."""
 
     def __init__(self, *, wrong: int = 0) -> None:
-        self._key = LibcryptoKey.from_pem(pem_of("rsa2048"))
+        self._key = raw_key("rsa2048")
         self._left = wrong
         self._lock = threading.Lock()
 
@@ -133,16 +133,15 @@ async def test_no_secret_number_is_shown() -> None:
 # --- under public metadata
 
 
-@each_library
-async def test_derived_signer_does_what_signers_promise(open_key: OpenKey) -> None:
+async def test_derived_signer_does_what_signers_promise() -> None:
     async def make_signer() -> SoftwareSigner:
-        return await PartiallyBlindSoftwareSigner(open_key(pem_of("safe2048"))).derive(b"metadata")
+        return await PartiallyBlindSoftwareSigner(raw_key("safe2048")).derive(b"metadata")
 
     await check_blind_signer(make_signer)
 
 
 async def test_signature_holds_for_its_metadata() -> None:
-    signer = PartiallyBlindSoftwareSigner.from_pem(pem_of("safe2048"))
+    signer = PartiallyBlindSoftwareSigner(raw_key("safe2048"))
     randbytes, variant = seeded_randbytes("metadata"), RSAPBSSA_SHA384_PSS_DETERMINISTIC
     for info in (b"", b"a", b"b"):
         one = partially_blind_rsa.blind(signer.public_key, b"msg", info, variant=variant, randbytes=randbytes)
@@ -155,14 +154,14 @@ async def test_signature_holds_for_its_metadata() -> None:
 
 
 async def test_metadata_has_one_signer_as_long_as_it_is_in_use() -> None:
-    signer = PartiallyBlindSoftwareSigner.from_pem(pem_of("safe2048"))
+    signer = PartiallyBlindSoftwareSigner(raw_key("safe2048"))
     assert await signer.derive(b"a") is await signer.derive(b"a")
     assert await signer.derive(b"a") is not await signer.derive(b"b")
 
 
 async def test_metadata_of_long_ago_is_forgotten_and_closed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software_signer, "_MAX_DERIVED", 2)
-    signer = PartiallyBlindSoftwareSigner.from_pem(pem_of("safe2048"))
+    signer = PartiallyBlindSoftwareSigner(raw_key("safe2048"))
     oldest, kept = await signer.derive(b"oldest"), await signer.derive(b"kept")
     assert await signer.derive(b"oldest") is oldest
     await signer.derive(b"newest")
@@ -174,7 +173,7 @@ async def test_metadata_of_long_ago_is_forgotten_and_closed_all_the_same(monkeyp
 
 
 async def test_closed_signer_derives_nothing() -> None:
-    signer = PartiallyBlindSoftwareSigner.from_pem(pem_of("safe2048"))
+    signer = PartiallyBlindSoftwareSigner(raw_key("safe2048"))
     await signer.aclose()
     await signer.aclose()
     with pytest.raises(LocalProtocolError, match="closed"):
@@ -187,7 +186,7 @@ async def test_primes_have_to_be_safe() -> None:
 
 
 async def test_modulus_has_to_be_a_power_of_two_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = LibcryptoKey.from_pem(pem_of("rsa3072"))
+    key = raw_key("rsa3072")
     monkeypatch.setattr(LibcryptoKey, "check_safe_primes", partial(bool, 1))
     with pytest.raises(UnsupportedError, match="3072 bits"):
         await PartiallyBlindSoftwareSigner(key).derive(b"")
