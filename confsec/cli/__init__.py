@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "relay": "Run a relay: it sees who asks, and nothing else.",
     "gateway": "Run a gateway: it opens the outer layer, and does not see who asks.",
     "router": "Run a router: it brings sealed requests to nodes.",
+    "issuer": "Run an issuer: it sells tokens, and does not see where they are spent.",
     "node": "Run a node: it opens sealed requests and asks an engine.",
     "conformance": "Run published test vectors against this implementation.",
 }

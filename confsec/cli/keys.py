@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from confsec.backends import system
+from confsec.cli.duration import DURATION
 from confsec.cli.fetch import fetch
 from confsec.cli.output import print_json, run_async
 from confsec.errors import ConfigError, ConfsecError
@@ -27,25 +27,6 @@ from confsec.roles.keys import GatewayKeyFile, read_keyring
 __all__ = ["command"]
 
 _DEFAULT_KEM: Final = "MLKEM768-X25519"
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_MAX_DURATION: Final = 10 * 365 * 86_400
-
-
-class _Duration(click.ParamType[timedelta]):
-    """A number with its unit."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Read `90d`, `12h`, `30m` or `45s`."""
-        match = re.fullmatch(r"([0-9]{1,9})([smhd])", value)
-        if match is None:
-            self.fail(f"{value!r} is no duration: write a whole number and s, m, h or d, as in 30d", param, ctx)
-        seconds = int(match[1]) * _UNITS[match[2]]
-        if seconds > _MAX_DURATION:
-            self.fail(f"{value!r} is longer than ten years", param, ctx)
-        return timedelta(seconds=seconds)
-
 
 _FILE: Final = click.Path(path_type=Path)
 
@@ -86,9 +67,9 @@ def command() -> None:
     metavar="FILE",
     help="A key file that the gateway has already: the new key gets an id that differs. May be given several times.",
 )
-@click.option("--lifetime", type=_Duration(), default="30d", show_default=True, help="How long it is published.")
+@click.option("--lifetime", type=DURATION, default="30d", show_default=True, help="How long it is published.")
 @click.option(
-    "--overlap", type=_Duration(), default="7d", show_default=True, help="How long it still opens messages afterwards."
+    "--overlap", type=DURATION, default="7d", show_default=True, help="How long it still opens messages afterwards."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def _gateway(

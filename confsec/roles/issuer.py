@@ -217,7 +217,7 @@ class Issuer(Role):
 
     async def _reload(self) -> None:
         """Take the keys as they are now. Raises `ConfigError` and `BackendError`."""
-        loaded = await self._keys.load()
+        loaded = await self._keys.load(self._now() - timedelta(seconds=self._config.clock_difference))
         if list(loaded) != list(self._loaded):
             self._ring = self._arranged(loaded)
             self._loaded = loaded

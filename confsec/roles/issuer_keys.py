@@ -42,10 +42,11 @@ class SigningKey:
 class IssuerKeys(Protocol):
     """Where an issuer's keys come from."""
 
-    async def load(self) -> Sequence[SigningKey]:
-        """Return the keys as they are now. A key that was there before is the same object.
+    async def load(self, ended: datetime) -> Sequence[SigningKey]:
+        """Return the keys as they are now, except those whose epoch had ended at `ended`.
 
-        Raises `ConfigError` for keys that cannot be used, and `BackendError` for a device that does not answer.
+        A key that was there before is the same object. Raises `ConfigError` for keys that cannot be used, and
+        `BackendError` for a device that does not answer.
         """
         ...
 
@@ -61,9 +62,9 @@ class FixedIssuerKeys:
     def __init__(self, keys: Sequence[SigningKey]) -> None:
         self._keys = tuple(keys)
 
-    async def load(self) -> Sequence[SigningKey]:
+    async def load(self, ended: datetime) -> Sequence[SigningKey]:
         """Return the keys."""
-        return self._keys
+        return [key for key in self._keys if ended < key.not_after]
 
     async def aclose(self) -> None:
         """Close their signers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -297,7 +297,7 @@ class ChangingKeys:
         self.error: Exception | None = None
         self.loads = 0
 
-    async def load(self) -> Sequence[SigningKey]:
+    async def load(self, ended: datetime) -> Sequence[SigningKey]:
         self.loads += 1
         if self.error is not None:
             raise self.error
@@ -315,7 +315,7 @@ class ChangingKeys:
 
 
 async def test_new_key_is_taken_without_a_restart_and_an_unreadable_one_changes_nothing(tmp_path: Path) -> None:
-    first, second = await two_epochs().load()
+    first, second = await two_epochs().load(EPOCH)
     keys = ChangingKeys([first])
     async with issuing(tmp_path, keys=keys, reload_interval=0.01) as served:
 
@@ -332,7 +332,7 @@ async def test_new_key_is_taken_without_a_restart_and_an_unreadable_one_changes_
 
 
 async def test_keys_that_cannot_be_told_apart_are_refused_at_the_start(tmp_path: Path) -> None:
-    [key, _] = await two_epochs().load()
+    [key, _] = await two_epochs().load(EPOCH)
     with pytest.raises(ConfigError, match="twice"):
         async with issuing(tmp_path, keys=FixedIssuerKeys([key, key])):
             pass
