@@ -112,7 +112,9 @@ async def _demo(options: _Options) -> int:
     from confsec.demo.service import DemoSettings, start_demo
 
     _check(options)
-    settings = DemoSettings(engine=options.engine, model=options.model, epoch=600 if options.tamper else _EPOCH)
+    settings = DemoSettings(
+        tokens=True, engine=options.engine, model=options.model, epoch=600 if options.tamper else _EPOCH
+    )
     out = console(stderr=options.as_json)
     if options.engine:
         await _check_engine(options.engine)
@@ -138,13 +140,14 @@ async def _check_engine(url: str) -> None:
 
 
 async def _converse(service: DemoService, options: _Options, out: Console) -> int:
-    from confsec.demo.run import ask, choose_model, new_client
+    from confsec.demo.run import ask, choose_model, fetch_tokens, new_client
 
     def show(text: str) -> None:
         if not options.as_json:
             out.print(text, end="", markup=False)
 
     async with new_client(service) as client:
+        issued = await fetch_tokens(service, client)
         model = await choose_model(client)
         show(f"you  {options.prompt}\n{model} ")
         turn = await ask(service, client, model, options.prompt, show)
@@ -153,9 +156,9 @@ async def _converse(service: DemoService, options: _Options, out: Console) -> in
     if options.proof:
         write_bytes(options.proof, turn.info.proof.encode(), "the Proof")
     if options.as_json:
-        print_json(_to_json(turn))
+        print_json(_to_json(turn, issued))
     else:
-        _show(turn, options, out)
+        _show(turn, issued, options, out)
     return 0
 
 
@@ -168,10 +171,10 @@ async def _ask_after_the_turn(service: DemoService, client: Client, model: str, 
     await ask(service, client, model, _SECOND_PROMPT)
 
 
-def _to_json(turn: Turn) -> dict[str, object]:
+def _to_json(turn: Turn, issued: Sequence[Hop]) -> dict[str, object]:
     return {
         "answer": turn.answer,
-        "hops": [hop.to_json() for hop in turn.hops],
+        "hops": [hop.to_json() for hop in (*issued, *turn.hops)],
         "proof": {"verdict": "trusted", **turn.info.proof.to_json()},
         "timings": {
             "first_token_ms": round(turn.timings.first_token_ms, 3),
@@ -181,8 +184,8 @@ def _to_json(turn: Turn) -> dict[str, object]:
     }
 
 
-def _show(turn: Turn, options: _Options, out: Console) -> None:
-    out.print(_path_table(turn.hops))
+def _show(turn: Turn, issued: Sequence[Hop], options: _Options, out: Console) -> None:
+    out.print(_path_table((*issued, *turn.hops)))
     out.print(
         f"first text after {turn.timings.first_token_ms:.1f} ms, {turn.timings.pieces} pieces in "
         f"{turn.timings.total_ms:.1f} ms; then the epoch turned, the nodes' keys with it, and the next question "
@@ -197,24 +200,36 @@ def _show(turn: Turn, options: _Options, out: Console) -> None:
 
 
 def _path_table(hops: Sequence[Hop]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title="who saw what, read off the wires", title_justify="left", title_style="bold")
-    for column in ("hop", "called from", "bytes in", "bytes out", "after", "client", "prompt", "answer"):
-        table.add_column(column, justify="right" if column in {"bytes in", "bytes out", "after"} else "left")
+    table = Table(
+        title="who saw what, read off the wires", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+    )
+    for column in ("hop", "in", "out", "after", "client", "account", "token", "prompt", "answer"):
+        table.add_column(column, justify="right" if column in {"in", "out", "after"} else "left")
     for hop in hops:
+        seen = [hop.saw_client, hop.saw_account, hop.saw_token, hop.saw_prompt, hop.saw_answer]
         table.add_row(
             hop.name,
-            ", ".join(hop.addresses),
-            f"{hop.bytes_in:,}",
-            f"{hop.bytes_out:,}",
+            f"{hop.bytes_in:,} B",
+            f"{hop.bytes_out:,} B",
             f"{hop.first_byte_ms:.1f} ms",
-            _mark(hop.saw_client, expected=hop.name == "relay"),
-            _mark(hop.saw_prompt, expected=False),
-            _mark(hop.saw_answer, expected=False),
+            *(_mark(saw, expected=expected) for saw, expected in zip(seen, _EXPECTED[hop.name], strict=True)),
         )
-    table.add_row("engine", "its node", "", "", "", "[green]no[/]", "yes", "yes")
+    table.add_row("engine", "", "", "", *["[green]no[/]"] * 3, "yes", "yes")
     return table
+
+
+_EXPECTED: Final = {
+    "issuer-gateway": (False, True, False, False, False),
+    "issuer": (False, True, False, False, False),
+    "relay": (True, False, False, False, False),
+    "gateway": (False, False, True, False, False),
+    "router": (False, False, True, False, False),
+    "node": (False, False, False, False, False),
+}
+"""What each role sees by design: client, account, token, prompt, answer."""
 
 
 def _mark(saw: bool, *, expected: bool) -> str:  # noqa: FBT001 - it is what is shown
@@ -233,7 +248,7 @@ async def _tamper(service: DemoService, options: _Options, out: Console) -> int:
     async with new_client(service) as client:
         model = await choose_model(client)
     outcomes: list[Outcome] = []
-    async with Target(service.directory, chat_request(model, options.prompt, max_tokens=8)) as target:
+    async with Target(service, chat_request(model, options.prompt, max_tokens=8)) as target:
         await target.ask()  # what is attacked has to work
         for attack in ATTACKS:
             if attack.name in options.tamper:

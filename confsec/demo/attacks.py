@@ -17,14 +17,19 @@ from confsec.backends import system
 from confsec.backends.api import HttpRequest, HttpResponse, Transport, header
 from confsec.backends.http import HttpTransport
 from confsec.client import Client
+from confsec.demo.service import DemoService
 from confsec.errors import (
     ConfsecError,
     DecryptionError,
     PeerError,
     ReplayError,
+    TokenEpochError,
+    TokenMissingError,
+    TokenSpentError,
     TruncatedError,
     UnknownKeyError,
 )
+from confsec.issuer_client import IssuerClient
 from confsec.protocol.appraisal import node_key_config as evidence_key_config
 from confsec.protocol.bhttp import Request, Response
 from confsec.protocol.bhttp_decoder import BhttpEvent, ContentReceived, ResponseHead
@@ -43,6 +48,7 @@ from confsec.protocol.problem import Problem
 from confsec.protocol.sealed import MEDIA_TYPE_SEALED_REQUEST, MEDIA_TYPE_SEALED_RESPONSE, SealedClient, read_header
 from confsec.protocol.sealed_keys import derive_request_sequence, wrap_info
 from confsec.protocol.sealed_padding import pad_all
+from confsec.protocol.token_http import TokenCredentials
 
 __all__ = ["ATTACKS", "Attack", "Outcome", "Target", "run_attack"]
 
@@ -83,9 +89,10 @@ class Attack:
 class Target:
     """A running service, as an attacker with access to its public parts meets it."""
 
-    def __init__(self, directory: ServiceDirectory, question: bytes) -> None:
-        """Attack the service of `directory`, on which `question` is a chat completion request (JSON) that works."""
-        self.directory = directory
+    def __init__(self, service: DemoService, question: bytes) -> None:
+        """Attack `service`, on which `question` is a chat completion request (JSON) that works."""
+        self.service = service
+        self.directory = service.directory
         self.question = question
         self.transport: Transport = HttpTransport()
 
@@ -99,7 +106,12 @@ class Target:
 
     async def ask(self, transport: Transport | None = None, directory: ServiceDirectory | None = None) -> None:
         """Ask as an honest client does, over a wire that somebody may control."""
-        client = Client(directory or self.directory, policy=UNSAFE_UNATTESTED, transport=transport or self.transport)
+        client = Client(
+            directory or self.directory,
+            policy=UNSAFE_UNATTESTED,
+            wallet=self.service.wallet,
+            transport=transport or self.transport,
+        )
         request = self.inner_request()
         async with client.stream(
             HttpRequest(method="POST", url=request.path, headers=request.headers, content=request.content)
@@ -119,18 +131,40 @@ class Target:
         paths = [f"/v1/evidence/{node.evidence_digest.hex()}" for node in fleet.nodes]
         return [evidence_key_config(Evidence.decode((await self.through("GET", path)).content)) for path in paths]
 
-    async def send_sealed(self, sealed_request: bytes) -> bytes:
-        """Bring a sealed request to the router and return the sealed answer. Raises the error of a refusal."""
-        response = await self.through("POST", PRIVATE_PATH, sealed_request)
+    def seal(self) -> bytes:
+        """Seal the question to nobody in particular: for what is refused before a node hears of it."""
+        stranger = node_key_config(kem_from_id(_X_WING).generate(system.randbytes))
+        return SealedClient([stranger], randbytes=system.randbytes).seal(self.inner_request().encode())
+
+    async def take_token(self) -> str:
+        """Take a token out of the wallet, as the Authorization field that spends it; nothing where none is taken."""
+        issuer, wallet = self.directory.issuer, self.service.wallet
+        if issuer is None or wallet is None:
+            return ""
+        ask = IssuerClient(issuer, wallet.account, self.transport, randbytes=system.randbytes)
+        taken = await wallet.take(issuer, ask)
+        await wallet.settle(taken)
+        return TokenCredentials(taken.token.token).encode()
+
+    async def send_sealed(self, sealed_request: bytes, authorization: str | None = None) -> bytes:
+        """Bring a sealed request to the router and return the sealed answer. Raises the error of a refusal.
+
+        It is paid with a fresh token unless an Authorization field is given.
+        """
+        if authorization is None:
+            authorization = await self.take_token()
+        response = await self.through("POST", PRIVATE_PATH, sealed_request, authorization)
         if dict(response.headers).get("content-type") != MEDIA_TYPE_SEALED_RESPONSE:
             raise Problem.decode(response.content, status=response.status).to_error("the service")
         return response.content
 
-    async def through(self, method: str, path: str, content: bytes = b"") -> Response:
+    async def through(self, method: str, path: str, content: bytes = b"", authorization: str = "") -> Response:
         """Send a request through relay and gateway to the router."""
         key_config, suite = choose_key_config(self.directory.gateway_key_configs)
         exchange = ObliviousExchange(key_config, suite, randbytes=system.randbytes)
         headers = (("content-type", MEDIA_TYPE_SEALED_REQUEST),) if content else ()
+        if authorization:
+            headers = (*headers, ("authorization", authorization))
         body = exchange.encapsulate(
             Request(
                 method,
@@ -199,17 +233,44 @@ async def _replay(target: Target) -> None:
 
 
 async def _replay_sealed(target: Target) -> None:
-    sealed_request = SealedClient(await target.node_keys(), randbytes=system.randbytes).seal(
-        target.inner_request().encode()
-    )
+    sealed_request = await _sealed_to_the_fleet(target)
     for _ in range(len(read_header(sealed_request).recipients) + 1):  # each candidate may run it once, and not twice
         await target.send_sealed(sealed_request)
 
 
 async def _foreign_recipient(target: Target) -> None:
-    stranger = node_key_config(kem_from_id(_X_WING).generate(system.randbytes))
-    sealed_request = SealedClient([stranger], randbytes=system.randbytes).seal(target.inner_request().encode())
-    await target.send_sealed(sealed_request)
+    await target.send_sealed(target.seal())
+
+
+async def _no_token(target: Target) -> None:
+    sealed_request = await _sealed_to_the_fleet(target)
+    response = await target.through("POST", PRIVATE_PATH, sealed_request)
+    if "www-authenticate" not in dict(response.headers):
+        raise PeerError("the router did not say which token it takes", status=response.status)
+    raise Problem.decode(response.content, status=response.status).to_error("the service")
+
+
+async def _token_spent_twice(target: Target) -> None:
+    authorization, sealed_request = await target.take_token(), await _sealed_to_the_fleet(target)
+    await target.send_sealed(sealed_request, authorization)
+    await target.send_sealed(sealed_request, authorization)
+
+
+async def _token_for_other_bytes(target: Target) -> None:
+    authorization = await target.take_token()
+    await target.send_sealed(await _sealed_to_the_fleet(target), authorization)
+    await target.send_sealed(await _sealed_to_the_fleet(target), authorization)
+
+
+async def _token_of_another_epoch(target: Target) -> None:
+    assert target.service.issuer is not None  # noqa: S101 - the demo's attacks run on a service with tokens
+    authorization = TokenCredentials(target.service.issuer.old_token).encode()
+    await target.send_sealed(await _sealed_to_the_fleet(target), authorization)
+
+
+async def _sealed_to_the_fleet(target: Target) -> bytes:
+    keys = await target.node_keys()
+    return SealedClient(keys, randbytes=system.randbytes).seal(target.inner_request().encode())
 
 
 async def _substitute_question(target: Target) -> None:
@@ -262,6 +323,25 @@ ATTACKS: Final = (
         "One candidate, who knows the request secret, puts another question before another candidate.",
         (DecryptionError,),
         _substitute_question,
+    ),
+    Attack("no-token", "Somebody who has not paid sends a request.", (TokenMissingError,), _no_token),
+    Attack(
+        "token-spent-twice",
+        "Somebody pays for one request twice with one token.",
+        (TokenSpentError,),
+        _token_spent_twice,
+    ),
+    Attack(
+        "token-for-other-bytes",
+        "Somebody pays for a second request with a token that has paid for another.",
+        (TokenSpentError,),
+        _token_for_other_bytes,
+    ),
+    Attack(
+        "token-of-another-epoch",
+        "Somebody pays with a token of an epoch that is over.",
+        (TokenEpochError,),
+        _token_of_another_epoch,
     ),
 )
 """All attacks, by the name that `confsec demo --tamper` takes."""

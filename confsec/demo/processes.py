@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, final
@@ -68,12 +68,16 @@ class RoleProcess:
 
 
 @asynccontextmanager
-async def start_role(role: str, *options: str, log: Path) -> AsyncGenerator[RoleProcess]:
-    """Start `confsec ROLE OPTIONS…`, to be awaited with `RoleProcess.ready`; stop it in the end."""
-    command = [sys.executable, "-m", "confsec", role, *options]
+async def start_role(
+    *command: str, log: Path, environment: Mapping[str, str] | None = None
+) -> AsyncGenerator[RoleProcess]:
+    """Start `confsec COMMAND…`, to be awaited with `RoleProcess.ready`; stop it in the end."""
+    words = [sys.executable, "-m", "confsec", *command]
     with log.open("wb") as stderr:
-        process = await anyio.open_process(command, stdin=subprocess.DEVNULL, stderr=stderr, env=_environment())
-    running = RoleProcess(role, process, log)
+        process = await anyio.open_process(
+            words, stdin=subprocess.DEVNULL, stderr=stderr, env=_environment(environment)
+        )
+    running = RoleProcess(command[0], process, log)
     try:
         yield running
     finally:
@@ -107,6 +111,6 @@ def _signal(process: Process, number: signal.Signals) -> None:
         process.send_signal(number)
 
 
-def _environment() -> dict[str, str]:
-    """Return our environment, without what would make a child write into the source tree."""
-    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
+    """Return our environment, without what would make a child write into the source tree, and `more`."""
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", **(more or {})}

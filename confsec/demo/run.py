@@ -12,7 +12,6 @@ from confsec.backends import system
 from confsec.backends.api import HttpRequest
 from confsec.client import Client, PrivateInfo, private_info
 from confsec.demo.service import DemoService
-from confsec.demo.tap import Tap
 from confsec.errors import EngineError
 from confsec.protocol.policy import UNSAFE_UNATTESTED
 
@@ -24,6 +23,7 @@ __all__ = [
     "ask",
     "chat_request",
     "choose_model",
+    "fetch_tokens",
     "new_client",
     "read_events",
 ]
@@ -31,17 +31,19 @@ __all__ = [
 CLIENT_ADDRESS: Final = "127.0.0.77"
 """The client's address: one that nobody else here has, so that it can be looked for."""
 
-_ROLES: Final = ("relay", "gateway", "router", "node")
+_LEADS_TO: Final = {"gateway": "router", "router": "node", "issuer-gateway": "issuer", "relay": "gateway"}
+"""On which wire a role passes on what it got: what stands there in the clear, it has seen."""
+
 _SAMPLE: Final = 24
 _SAMPLES: Final = 8
 
 
 @frozen(kw_only=True)
 class Hop:
-    """What one role saw of one question, read off its wire."""
+    """What one role saw of one question, read off its own wire and the wires that lead on from it."""
 
     name: str
-    """relay, gateway, router or node."""
+    """issuer-gateway and issuer, while tokens were fetched; relay, gateway, router and node, for the question."""
 
     addresses: tuple[str, ...]
     """Where its connections came from."""
@@ -57,6 +59,12 @@ class Hop:
 
     saw_client: bool
     """Whether the client's address was there to see, as a connection's or in the bytes."""
+
+    saw_account: bool
+    """Whether the account's API key was there to read."""
+
+    saw_token: bool
+    """Whether a token was there to read."""
 
     saw_prompt: bool
     """Whether the prompt was there to read."""
@@ -74,6 +82,8 @@ class Hop:
             "first_byte_ms": round(self.first_byte_ms, 3),
             "first_answer_ms": round(self.first_answer_ms, 3),
             "saw_client": self.saw_client,
+            "saw_account": self.saw_account,
+            "saw_token": self.saw_token,
             "saw_prompt": self.saw_prompt,
             "saw_answer": self.saw_answer,
         }
@@ -105,7 +115,19 @@ class Turn:
 
 def new_client(service: DemoService) -> Client:
     """Return a client of the demo service. Nothing vouches for its nodes, and the name of the policy says so."""
-    return Client(service.directory_file, policy=UNSAFE_UNATTESTED, source_address=CLIENT_ADDRESS)
+    return Client(
+        service.directory_file, policy=UNSAFE_UNATTESTED, wallet=service.wallet, source_address=CLIENT_ADDRESS
+    )
+
+
+async def fetch_tokens(service: DemoService, client: Client) -> tuple[Hop, ...]:
+    """Have the wallet filled, and read off the wires what issuer and its gateway saw of it."""
+    if service.wallet is None:
+        return ()
+    service.forget()
+    began = system.monotonic()
+    await client.fetch_tokens()
+    return tuple(_hop(service, name, _Looked(began)) for name in ("issuer-gateway", "issuer"))
 
 
 async def choose_model(client: Client) -> str:
@@ -160,7 +182,10 @@ async def ask(
         first_token_ms=((first or ended) - began) * 1000, total_ms=(ended - began) * 1000, pieces=len(pieces)
     )
     return Turn(
-        answer="".join(pieces), info=info, hops=_hops(service, prompt.encode(), bytes(raw), began), timings=timings
+        answer="".join(pieces),
+        info=info,
+        hops=_hops(service, _Looked(began, prompt.encode(), _samples(bytes(raw)))),
+        timings=timings,
     )
 
 
@@ -186,29 +211,43 @@ def _text_of(line: bytes) -> str:
     return ""
 
 
-def _hops(service: DemoService, prompt: bytes, answer: bytes, began: float) -> tuple[Hop, ...]:
+@frozen
+class _Looked:
+    """What is looked for on the wires."""
+
+    began: float
+    prompt: bytes = b""
+    answer: tuple[bytes, ...] = ()
+
+
+def _hops(service: DemoService, looked: _Looked) -> tuple[Hop, ...]:
     """Read off the wires. Of the nodes, the one that answered sent the most."""
-    nodes = [tap for name, tap in service.taps.items() if name.startswith("node")]
-    taps = [service.taps[role] for role in _ROLES[:-1]] + [max(nodes, key=lambda tap: len(tap.seen.sent))]
-    return tuple(_hop(role, tap, prompt, answer, began) for role, tap in zip(_ROLES, taps, strict=True))
+    nodes = [name for name in service.taps if name.startswith("node")]
+    node = max(nodes, key=lambda name: len(service.taps[name].seen.sent))
+    return tuple(_hop(service, name, looked) for name in ("relay", "gateway", "router", node))
 
 
-def _hop(role: str, tap: Tap, prompt: bytes, answer: bytes, began: float) -> Hop:
-    seen = tap.seen
+def _hop(service: DemoService, name: str, looked: _Looked) -> Hop:
+    """Say what a role saw: what came in on its wire, and what it passed on in the clear."""
+    seen = service.taps[name].seen
+    wires = [seen, *(service.taps[each].seen for each in service.taps if each.startswith(_LEADS_TO.get(name, "-")))]
+    account = service.wallet.account.encode() if service.wallet else b""
     return Hop(
-        name=role,
+        name=name.partition("-")[0] if name.startswith("node") else name,
         addresses=tuple(sorted(seen.addresses)),
         bytes_in=len(seen.received),
         bytes_out=len(seen.sent),
-        first_byte_ms=((seen.first_at or began) - began) * 1000,
-        first_answer_ms=((seen.first_sent_at or began) - began) * 1000,
-        saw_client=CLIENT_ADDRESS in seen.addresses or seen.contains(CLIENT_ADDRESS.encode()),
-        saw_prompt=seen.contains(prompt),
-        saw_answer=any(seen.contains(sample) for sample in _samples(answer)),
+        first_byte_ms=((seen.first_at or looked.began) - looked.began) * 1000,
+        first_answer_ms=((seen.first_sent_at or looked.began) - looked.began) * 1000,
+        saw_client=any(CLIENT_ADDRESS in wire.addresses or wire.contains(CLIENT_ADDRESS.encode()) for wire in wires),
+        saw_account=bool(account) and any(wire.contains(account) for wire in wires),
+        saw_token=any(wire.contains(b"PrivateToken token=") for wire in wires),
+        saw_prompt=bool(looked.prompt) and any(wire.contains(looked.prompt) for wire in wires),
+        saw_answer=any(wire.contains(sample) for sample in looked.answer for wire in wires),
     )
 
 
-def _samples(answer: bytes) -> list[bytes]:
+def _samples(answer: bytes) -> tuple[bytes, ...]:
     """Return pieces of the raw answer from all over it: a role that could read any of it would show one of them."""
     step = max(1, (len(answer) - _SAMPLE) // _SAMPLES)
-    return [answer[start : start + _SAMPLE] for start in range(0, max(1, len(answer) - _SAMPLE), step)]
+    return tuple(answer[start : start + _SAMPLE] for start in range(0, max(1, len(answer) - _SAMPLE), step))

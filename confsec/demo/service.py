@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, final
 
 import anyio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from confsec.backends.api import HttpRequest
 from confsec.backends.http import HttpTransport
 from confsec.demo.processes import RoleProcess, start_role
 from confsec.demo.tap import Tap, open_tap
+from confsec.demo.tokens import ISSUER_AUTHORITY, PASSPHRASE_VARIABLE, DemoIssuer, make_issuer
 from confsec.errors import DeadlineError, PeerError, TransportError
-from confsec.protocol.directory import ServiceDirectory
+from confsec.protocol.directory import IssuerEntry, ServiceDirectory
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.key_config import decode_key_configs
+from confsec.wallet import Wallet
 
 __all__ = ["ROUTER_AUTHORITY", "DemoService", "DemoSettings", "start_demo"]
 
@@ -25,6 +27,8 @@ ROUTER_AUTHORITY: Final = "router.confsec.invalid"
 """What requests inside the encapsulation call the router: a name that nobody resolves."""
 
 _READY_TIMEOUT: Final = 30.0
+_ISSUER_ALLOWS: Final = ("POST /v1/token-request", "GET /.well-known/private-token-issuer-directory")
+_ISSUER_FIELDS: Final = ("accept", "authorization", "confsec-request-id", "content-type")
 
 
 @frozen(kw_only=True)
@@ -49,6 +53,9 @@ class DemoSettings:
     backend: str = "asyncio"
     """The event loop of the roles."""
 
+    tokens: bool = False
+    """Whether there is an issuer, and the router takes its tokens."""
+
 
 @final
 @frozen
@@ -69,6 +76,12 @@ class DemoService:
 
     router_url: str = field(repr=False)
     """Where the router is, past its tap: the fleet record is a public file."""
+
+    issuer: DemoIssuer | None = field(default=None, repr=False)
+    """The issuer's private parts, where the service takes tokens: for the account, and for attacks."""
+
+    wallet: Wallet | None = field(default=None, repr=False)
+    """The account's wallet."""
 
     async def fleet_record(self) -> bytes:
         """Read the fleet record of the current epoch."""
@@ -97,21 +110,11 @@ async def start_demo(folder: Path, settings: DemoSettings) -> AsyncGenerator[Dem
     """
     async with AsyncExitStack() as stack:
         builder = _Builder(stack, folder, settings)
-        nodes = await builder.start_nodes()
-        epoch = ("--epoch", str(settings.epoch))
-        router = await builder.start("router", "--unsafe-no-tokens", *epoch, *_repeat("--nodes", nodes))
-        gateway = await builder.start("gateway", "--targets", f"{ROUTER_AUTHORITY}={router}")
-        relay = await builder.start("relay", "--gateways", f"{gateway}/gateway")
-        directory = ServiceDirectory(
-            relay_url=f"{relay}/",
-            gateway_key_configs=decode_key_configs(await _fetch(f"{gateway}/ohttp-keys")),
-            router_origin=f"https://{ROUTER_AUTHORITY}",
-        )
-        directory_file = folder / "service.toml"
-        await anyio.Path(directory_file).write_text(directory.to_toml())
-        await _wait_for_fleet(router, settings.nodes)
-        router_url = builder.processes["router"].url
-        service = DemoService(directory, directory_file, builder.taps, builder.processes, router_url)
+        await builder.spawn_nodes()
+        if settings.tokens:
+            await builder.make_issuer()  # while the nodes load their models
+        nodes = await builder.nodes_ready()
+        service = await builder.start_service(nodes)
         service.forget()
         yield service
 
@@ -126,27 +129,93 @@ class _Builder:
         self._stack = stack
         self._folder = folder
         self._settings = settings
+        self._issuer: DemoIssuer | None = None
+        self._issuer_gateway: tuple[str, ...] = ()
+        self._entry: IssuerEntry | None = None
 
-    async def start(self, role: str, *options: str) -> str:
+    async def start(self, *command: str, environment: Mapping[str, str] | None = None) -> str:
         """Start a role, wait until it listens, and return the URL at which others reach it."""
-        await self._spawn(role, role, *options)
-        return await self._ready(role)
+        await self._spawn(command[0], *command, environment=environment)
+        return await self._ready(command[0])
 
-    async def start_nodes(self) -> list[str]:
+    async def spawn_nodes(self) -> None:
         """Start all nodes side by side, since each loads a model."""
         options = ["--epoch", str(self._settings.epoch)]
         if self._settings.engine:
             options += ["--engine", self._settings.engine]
         if self._settings.model:
             options += ["--model", self._settings.model]
-        names = [f"node-{number}" for number in range(1, self._settings.nodes + 1)]
-        for name in names:
-            await self._spawn("node", name, *options)
-        return [await self._ready(name) for name in names]
+        for name in self._node_names():
+            await self._spawn(name, "node", *options)
 
-    async def _spawn(self, role: str, name: str, *options: str) -> None:
+    async def nodes_ready(self) -> list[str]:
+        """Wait until all nodes listen, and return their URLs."""
+        return [await self._ready(name) for name in self._node_names()]
+
+    def _node_names(self) -> list[str]:
+        return [f"node-{number}" for number in range(1, self._settings.nodes + 1)]
+
+    async def make_issuer(self) -> None:
+        """Make the issuer's keys and an account."""
+        self._issuer = await make_issuer(self._folder, router_authority=ROUTER_AUTHORITY)
+
+    async def start_service(self, nodes: Sequence[str]) -> DemoService:
+        """Start all that stands before the nodes, from behind to front."""
+        payment = await self._start_issuer(self._issuer) if self._issuer else ["--unsafe-no-tokens"]
+        epoch = ("--epoch", str(self._settings.epoch))
+        router = await self.start("router", *epoch, *_repeat("--nodes", nodes), *payment)
+        gateway = await self.start("gateway", "--targets", f"{ROUTER_AUTHORITY}={router}")
+        gateways = [f"{gateway}/gateway"] + [f"/issuer={url}/gateway" for url in self._issuer_gateway]
+        relay = await self.start("relay", *_repeat("--gateways", gateways))
+        directory = ServiceDirectory(
+            relay_url=f"{relay}/",
+            gateway_key_configs=decode_key_configs(await _fetch(f"{gateway}/ohttp-keys")),
+            router_origin=f"https://{ROUTER_AUTHORITY}",
+            issuer=evolve(self._entry, relay_url=f"{relay}/issuer") if self._entry else None,
+        )
+        directory_file = self._folder / "service.toml"
+        await anyio.Path(directory_file).write_text(directory.to_toml())
+        await _wait_for_fleet(router, self._settings.nodes)
+        router_url = self.processes["router"].url
+        return DemoService(
+            directory, directory_file, self.taps, self.processes, router_url, self._issuer, await self._open_wallet()
+        )
+
+    async def _start_issuer(self, issuer: DemoIssuer) -> list[str]:
+        """Start the issuer and its gateway, and return the router's options for its tokens."""
+        options = ("--store", str(issuer.store), "--keys", str(issuer.keys))
+        url = await self.start("issuer", "serve", *options, environment={PASSPHRASE_VARIABLE: issuer.passphrase})
+        targets = ("--targets", f"{ISSUER_AUTHORITY}={url}", *_repeat("--allow", _ISSUER_ALLOWS))
+        await self._spawn("issuer-gateway", "gateway", *targets, *_repeat("--request-fields", _ISSUER_FIELDS))
+        gateway = await self._ready("issuer-gateway")
+        self._issuer_gateway = (gateway,)
+        self._entry = IssuerEntry(
+            relay_url=url,
+            gateway_key_configs=decode_key_configs(await _fetch(f"{gateway}/ohttp-keys")),
+            origin=f"https://{ISSUER_AUTHORITY}",
+            token_challenge=issuer.challenge,
+            token_keys=issuer.epochs,
+        )
+        # The router starts before the relay, whose address is in the users' directory and of no interest to it.
+        directory = ServiceDirectory(
+            relay_url=url,
+            gateway_key_configs=self._entry.gateway_key_configs,
+            router_origin=f"https://{ROUTER_AUTHORITY}",
+            issuer=self._entry,
+        )
+        file = self._folder / "router-directory.toml"
+        await anyio.Path(file).write_text(directory.to_toml())
+        return ["--directory", str(file), "--token-store", f"sqlite://{self._folder / 'spent.db'}"]
+
+    async def _open_wallet(self) -> Wallet | None:
+        if self._issuer is None:
+            return None
+        wallet = Wallet(self._folder / "wallet.db", account=self._issuer.account)
+        return await self._stack.enter_async_context(wallet)
+
+    async def _spawn(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> None:
         log = self._folder / f"{name}.log"
-        process = start_role(role, "--backend", self._settings.backend, *options, log=log)
+        process = start_role(*command, "--backend", self._settings.backend, log=log, environment=environment)
         self.processes[name] = await self._stack.enter_async_context(process)
 
     async def _ready(self, name: str) -> str:

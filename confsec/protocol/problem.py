@@ -21,6 +21,14 @@ from confsec.errors import (
     RateLimitError,
     ReplayError,
     RequestIdError,
+    TokenChallengeError,
+    TokenEpochError,
+    TokenKeyError,
+    TokenMissingError,
+    TokenOriginError,
+    TokenSignatureError,
+    TokenSpentError,
+    TokenTypeError,
     UnknownKeyError,
 )
 
@@ -46,6 +54,14 @@ _RAISED_AS_THEY_ARE: Final = (
     AccountRevokedError,
     QuotaError,
     RequestIdError,
+    TokenMissingError,
+    TokenTypeError,
+    TokenChallengeError,
+    TokenOriginError,
+    TokenKeyError,
+    TokenEpochError,
+    TokenSignatureError,
+    TokenSpentError,
 )
 
 
