@@ -44,8 +44,13 @@ def account_commands() -> None:
 @click.option("--quota", type=_quota, default=1000, show_default=True, help="Tokens in each epoch.")
 @click.option("--label", default="", help="What you call it: an order number, say. It stands in the store.")
 @_json
-def add(store: str, quota: int, label: str, *, as_json: bool) -> None:
-    """Make an account and print its API key, once: the store has a hash of it and nothing else."""
+def _add(store: str, quota: int, label: str, *, as_json: bool) -> None:
+    """Make an account and print its API key, once: the store has a hash of it and nothing else.
+
+    \b
+    confsec issuer account add --store issuer.db --quota 1000
+    confsec issuer account add --store issuer.db --quota 1000 --label "order 17" --json
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     account, key = new_account(quota=quota, label=label, now=system.now(), randbytes=system.randbytes)
     _with_store(store, lambda accounts: accounts.add_account(account))
     if as_json:
@@ -59,8 +64,12 @@ def add(store: str, quota: int, label: str, *, as_json: bool) -> None:
 @account_commands.command(name="list")
 @_store
 @_json
-def list_accounts(store: str, *, as_json: bool) -> None:
-    """List the accounts, and what they had in the epochs that are not forgotten yet."""
+def _list(store: str, *, as_json: bool) -> None:
+    """List the accounts, and what they had in the epochs that are not forgotten yet.
+
+    \b
+    confsec issuer account list --store issuer.db
+    """  # noqa: D301 - click keeps lines as they are after a backspace
 
     async def read(accounts: AccountStore) -> tuple[Sequence[Account], Sequence[Usage]]:
         return await accounts.accounts(), await accounts.usage()
@@ -85,8 +94,12 @@ def list_accounts(store: str, *, as_json: bool) -> None:
 @account_commands.command(name="revoke")
 @_store
 @click.argument("account")
-def revoke(store: str, account: str) -> None:
-    """Close an account: it gets nothing more. Tokens that it has stay good, for nobody knows which they are."""
+def _revoke(store: str, account: str) -> None:
+    """Close an account: it gets nothing more. Tokens that it has stay good, for nobody knows which they are.
+
+    \b
+    confsec issuer account revoke --store issuer.db 0123456789abcdef
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     _with_store(store, lambda accounts: accounts.change_account(account, revoked=True))
     click.echo(f"{account}: revoked")
 
@@ -95,8 +108,12 @@ def revoke(store: str, account: str) -> None:
 @_store
 @click.argument("account")
 @click.argument("tokens", type=_quota)
-def set_quota(store: str, account: str, tokens: int) -> None:
-    """Set how many tokens an account may have in each epoch, this one included."""
+def _set_quota(store: str, account: str, tokens: int) -> None:
+    """Set how many tokens an account may have in each epoch, this one included.
+
+    \b
+    confsec issuer account quota --store issuer.db 0123456789abcdef 5000
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     _with_store(store, lambda accounts: accounts.change_account(account, quota=tokens))
     click.echo(f"{account}: {tokens} tokens in each epoch")
 

@@ -64,10 +64,15 @@ def key_commands() -> None:
 @click.option("--begin", type=DURATION, default="0s", show_default=True, help="How long from now the epoch begins.")
 @_safe
 @_json
-def new(
+def _new(
     folder: Path, passphrase_file: str, lifetime: timedelta, begin: timedelta, *, safe_primes: bool, as_json: bool
 ) -> None:
-    """Make a key for an epoch that you choose."""
+    """Make a key for an epoch that you choose.
+
+    \b
+    confsec issuer keys new --folder token-keys --lifetime 7d
+    confsec issuer keys new --folder token-keys --lifetime 7d --begin 6d
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     not_before = _now() + begin
     passphrase = choose_passphrase(passphrase_file)
     _write(folder, passphrase, (not_before, not_before + lifetime), safe_primes=safe_primes, as_json=as_json)
@@ -82,13 +87,16 @@ def new(
 )
 @_safe
 @_json
-def rotate(
+def _rotate(
     folder: Path, passphrase_file: str, lifetime: timedelta, overlap: timedelta, *, safe_primes: bool, as_json: bool
 ) -> None:
     """Make the key of the next epoch, unless it is there. Run it every day, and there always is one.
 
+    \b
+    confsec issuer keys rotate --folder token-keys --lifetime 7d --overlap 1d
+
     The new key is published at once and signs first `--overlap` before the last one's epoch ends.
-    """
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     epochs = [file.epoch for _, file in read_key_folder(folder)]
     epoch = next_epoch(epochs, now=_now(), lifetime=lifetime, overlap=overlap)
     if epoch is not None:
@@ -102,8 +110,12 @@ def rotate(
 @key_commands.command(name="list")
 @_folder
 @_json
-def list_keys(folder: Path, *, as_json: bool) -> None:
-    """List the keys and their epochs: what everybody may know of them. Needs no passphrase."""
+def _list(folder: Path, *, as_json: bool) -> None:
+    """List the keys and their epochs: what everybody may know of them. Needs no passphrase.
+
+    \b
+    confsec issuer keys list --folder token-keys
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     _print_keys(read_key_folder(folder), as_json=as_json)
 
 
