@@ -13,10 +13,10 @@ import pytest
 from attrs import evolve
 
 from confsec.demo.attacks import ATTACKS, Attack, Target, run_attack
-from confsec.demo.run import CLIENT_ADDRESS, Turn, ask, chat_request, choose_model, new_client
+from confsec.demo.run import CLIENT_ADDRESS, Turn, ask, chat_request, choose_model, fetch_tokens, new_client
 from confsec.demo.service import DemoService, DemoSettings, start_demo
 from confsec.errors import BackendError, ConnectError
-from confsec.protocol.proof import verify_proof
+from confsec.protocol.proof import TokenUse, verify_proof
 from tests.support import needs_packages
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -38,7 +38,7 @@ def _extras() -> None:
 @pytest.fixture(scope="module")
 async def service() -> AsyncGenerator[DemoService]:
     with tempfile.TemporaryDirectory() as folder:
-        async with start_demo(Path(folder), DemoSettings(epoch=600)) as started:
+        async with start_demo(Path(folder), DemoSettings(epoch=600, tokens=True)) as started:
             yield started
 
 
@@ -56,6 +56,47 @@ async def test_the_engines_real_answer_comes_back(service: DemoService) -> None:
     assert len(turn.answer.split()) >= 40
     assert turn.timings.pieces >= 40
     assert [hop.name for hop in turn.hops] == ["relay", "gateway", "router", "node"]
+
+
+async def test_the_issuer_learns_who_paid_and_never_what_for(service: DemoService) -> None:
+    assert service.wallet is not None
+    service.forget()
+    async with new_client(service) as client:
+        gateway, issuer = await fetch_tokens(service, client)
+        issued = bytes(service.taps["issuer"].seen.received + service.taps["issuer"].seen.sent)
+        turn = await ask(service, client, await choose_model(client), PROMPT)
+    assert (gateway.saw_account, issuer.saw_account) == (True, True)
+    assert not any(hop.saw_client or hop.saw_token or hop.saw_prompt for hop in (gateway, issuer))
+    assert [hop.name for hop in turn.hops if hop.saw_token] == ["gateway", "router"]
+    assert not any(hop.saw_account for hop in turn.hops)
+    assert turn.info.proof.contents.token_use is TokenUse.PREFETCHED
+    # Nothing that the issuer got or gave stands on the router's wire: the token was blinded when it was signed.
+    redeemed = bytes(service.taps["router"].seen.received)
+    windows = {issued[start : start + 24] for start in range(len(issued) - 24)}
+    assert not any(redeemed[start : start + 24] in windows for start in _content_of(redeemed))
+
+
+def _content_of(data: bytes) -> range:
+    """Return where the body of the last request on a wire begins: header fields are the same words for everyone."""
+    return range(data.rindex(b"PrivateToken token="), len(data) - 24)
+
+
+async def test_nothing_that_the_issuer_wrote_down_is_in_what_the_router_wrote_down(service: DemoService) -> None:
+    await question(service)
+    folder = service.directory_file.parent
+    written = {
+        role: b"".join(path.read_bytes() for name in names for path in sorted(folder.glob(name)))
+        for role, names in {"issuer": ["issuer.db*", "issuer.log"], "router": ["spent.db*", "router.log"]}.items()
+    }
+    assert all(len(data) > 4096 for data in written.values())
+    words = {written["issuer"][start : start + 16] for start in range(len(written["issuer"]) - 16)}
+    common = {
+        written["router"][start : start + 16]
+        for start in range(len(written["router"]) - 16)
+        if written["router"][start : start + 16] in words
+    }
+    # SQLite's own words and runs of zeros are in every file; what identifies something would be random bytes.
+    assert not {each for each in common if len(set(each)) > 12 and not each.isascii()}
 
 
 async def test_no_wire_carries_prompt_or_answer_and_only_the_relay_sees_the_client(service: DemoService) -> None:
@@ -88,7 +129,9 @@ async def test_the_proof_holds_nothing_of_the_request(service: DemoService) -> N
     data = turn.info.proof.encode()
     assert verify_proof(data) == turn.info.proof
     relay = service.directory.relay_url
-    for secret in (PROMPT, "giraffe", turn.answer, CLIENT_ADDRESS, relay, relay.split("//")[1].rstrip("/")):
+    assert service.wallet is not None
+    secrets = (PROMPT, "giraffe", turn.answer, CLIENT_ADDRESS, relay, relay.split("//")[1].rstrip("/"))
+    for secret in (*secrets, service.wallet.account):
         assert secret.encode() not in data
     for key_config in service.directory.gateway_key_configs:
         assert key_config.public_key not in data
@@ -108,7 +151,7 @@ async def test_a_refused_question_says_what_the_engine_answered(service: DemoSer
 async def test_is_refused(service: DemoService, attack: Attack) -> None:
     async with new_client(service) as client:
         model = await choose_model(client)
-    async with Target(service.directory, chat_request(model, PROMPT, max_tokens=8)) as target:
+    async with Target(service, chat_request(model, PROMPT, max_tokens=8)) as target:
         await target.ask()
         outcome = await run_attack(attack, target)
     assert outcome.refused, outcome.why
@@ -123,7 +166,7 @@ async def test_an_attack_that_works_is_reported_as_such(service: DemoService) ->
     async def find_nobody(target: Target) -> None:
         raise ConnectError("nobody is there")
 
-    async with Target(service.directory, chat_request("any", PROMPT, max_tokens=4)) as target:
+    async with Target(service, chat_request("any", PROMPT, max_tokens=4)) as target:
         worked = await run_attack(Attack("honest", "Nobody.", (ConnectError,), ask_honestly), target)
         elsewhere = await run_attack(Attack("down", "Nobody.", (BackendError,), find_nobody), target)
     assert (worked.refused, worked.why) == (False, "it worked")
@@ -132,13 +175,14 @@ async def test_an_attack_that_works_is_reported_as_such(service: DemoService) ->
 
 
 async def test_only_the_allowed_paths_reach_the_router(service: DemoService) -> None:
-    async with Target(service.directory, b"{}") as target:
+    async with Target(service, b"{}") as target:
         for method, path in (("GET", "/healthz"), ("POST", "/v1/sealed"), ("GET", "/v1/evidence/../fleet")):
             response = await target.through(method, path)
             assert response.status in {400, 403, 404, 405}, (method, path)
 
 
 async def test_a_request_for_another_target_is_refused_inside(service: DemoService) -> None:
-    async with Target(evolve(service.directory, router_origin="https://127.0.0.1:22"), b"{}") as target:
+    elsewhere = evolve(service, directory=evolve(service.directory, router_origin="https://127.0.0.1:22"))
+    async with Target(elsewhere, b"{}") as target:
         response = await target.through("GET", "/v1/fleet")
     assert response.status in {403, 404, 421}
