@@ -60,7 +60,10 @@ VARIANTS: Final = (
 _EXPANSION: Final = 16
 _MILLER_RABIN_BASES: Final = tuple(n for n in range(2, 230) if all(n % d for d in range(2, n)))
 
-prepare = blind_rsa.prepare
+
+def prepare(msg: bytes, *, variant: BlindRsaVariant, randbytes: RandBytes) -> bytes:
+    """Return the prepared message, as `blind_rsa.prepare` does."""
+    return blind_rsa.prepare(msg, variant=variant, randbytes=randbytes)
 
 
 def derive_public_key(public_key: RsaPublicKey, info: bytes) -> RsaPublicKey:

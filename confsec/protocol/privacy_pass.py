@@ -58,6 +58,7 @@ __all__ = [
     "PendingToken",
     "SignatureNeeded",
     "TokenClient",
+    "TokenClientEvent",
     "TokenIssued",
     "TokenIssuer",
     "TokenRefused",

@@ -72,20 +72,20 @@ class RsaPublicKey:
     @classmethod
     def from_spki(cls, data: bytes) -> Self:
         """Decode a SubjectPublicKeyInfo as RFC 9578, section 6.5, has it. Raises `DecodeError` for any other DER."""
-        outer = Reader(data, "token key")
-        info = Reader(_take(outer, _SEQUENCE), "token key")
-        outer.finish()
-        algorithm = info.take(len(_ALGORITHM))
-        if algorithm != _ALGORITHM:
-            raise DecodeError("token key is not for RSASSA-PSS with SHA-384 and a salt of 48 bytes", section=_SECTION)
+        info = Reader(_take(Reader(data, "token key"), _SEQUENCE), "token key")
+        info.take(len(_ALGORITHM))
         bits = Reader(_take(info, _BIT_STRING), "token key")
         bits.take(1)
         numbers = Reader(_take(bits, _SEQUENCE), "token key")
         n, e = (int.from_bytes(_take(numbers, _INTEGER), "big", signed=True) for _ in range(2))
         key = cls(n, e)
-        # What is left over, a longer length or a leading zero: all that is not DER differs from what we encode.
+        # Another algorithm or parameter, a longer length, a leading zero, what is left over: all differ from what we
+        # encode.
         if key.to_spki() != data:
-            raise DecodeError("token key is not in its one DER form", section=_SECTION)
+            raise DecodeError(
+                "token key is not in its one DER form, for RSASSA-PSS with SHA-384 and a salt of 48 bytes",
+                section=_SECTION,
+            )
         return key
 
     def to_spki(self) -> bytes:

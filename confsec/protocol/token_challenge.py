@@ -38,13 +38,12 @@ class TokenChallenge:
     """The origins that may ask for the token, with commas between them. Empty means any origin."""
 
     def __attrs_post_init__(self) -> None:
-        encode_uint(self.token_type, 2)
         if not self.issuer_name:
             raise DecodeError("token challenge names no issuer", section=_SECTION)
         for name in (self.issuer_name, self.origin_info):
-            if not (name.isascii() and (name.isprintable())):
+            if not (name.isascii() and name.isprintable()):
                 raise DecodeError("token challenge has a name that is not printable ASCII", section=_SECTION)
-        if self.origin_info and not all(self.origins):
+        if not all(self.origins):
             raise DecodeError("token challenge has an empty origin name", section=_SECTION)
         if len(self.redemption_context) not in {0, REDEMPTION_CONTEXT_SIZE}:
             raise DecodeError(

@@ -57,7 +57,7 @@ class Extensions:
     def read(cls, reader: Reader) -> Self:
         """Take a list off the front. Raises `DecodeError`."""
         content = Reader(reader.vector(2), "extensions")
-        items = []
+        items: list[Extension] = []
         while content.remaining:
             items.append(Extension(content.uint(2), content.vector(2)))
         return cls(tuple(items))

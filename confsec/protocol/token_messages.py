@@ -26,6 +26,8 @@ __all__ = [
     "TokenInput",
     "TokenRequest",
     "TokenResponse",
+    "check_extensions",
+    "check_token_type",
 ]
 
 MEDIA_TYPE_TOKEN_REQUEST: Final = "application/private-token-request"

@@ -156,6 +156,13 @@ def test_keys_of_different_times_or_types_may_have_one_last_byte() -> None:
     TokenKeyring([first, TokenKeyEpoch(of_another_type, EPOCH, EPOCH + DAY)], grace=HOUR)
 
 
+def test_keys_of_one_time_and_different_last_bytes_sign_side_by_side() -> None:
+    both = [TokenKeyEpoch(key, EPOCH, EPOCH + DAY) for key in (TOKEN_KEY, OTHER_TOKEN_KEY)]
+    keyring = TokenKeyring(both, grace=HOUR)
+    for epoch in both:
+        assert keyring.find_signing_key(BLIND_RSA, epoch.key.truncated_token_key_id, EPOCH) is epoch
+
+
 def test_keyring_holds_a_limited_number_of_keys() -> None:
     def epochs(count: int) -> list[TokenKeyEpoch]:
         return [
