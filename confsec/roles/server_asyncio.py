@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, final
 
 import anyio
 import uvicorn
@@ -90,6 +90,7 @@ class _LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._end_header()
         super().on_headers_complete()
+        self.cycle.transport = _HeadWithPart(self.cycle.transport, self.loop)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -106,3 +107,35 @@ class _LimitedProtocol(HttpToolsProtocol):
         self._header_size = None
         if self._header_timer is not None:
             self._header_timer.cancel()
+
+
+@final
+class _HeadWithPart(asyncio.Transport):
+    """Where one answer is written. Its head waits for a part that follows at once: each packet wakes the peer up."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = b""
+        """Nothing yet, then the head; None from then on."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._head == b"":
+            self._head = bytes(data)
+            self._loop.call_soon(self._send_head)
+        else:
+            head, self._head = self._head, None
+            self._transport.write(head + data if head else data)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._send_head()
+        self._transport.close()
+
+    def _send_head(self) -> None:
+        head, self._head = self._head, None
+        if head:
+            self._transport.write(head)
