@@ -53,6 +53,10 @@ class EncapsulatedExchange(ABC):
     async def receive_head(self) -> RequestHead:
         """Read until control data and headers of the request are there."""
 
+    @abstractmethod
+    def content(self) -> bytes | AsyncIterator[bytes]:
+        """Return the request's content after its head: whole if all of it is here, so that it goes on in one piece."""
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
@@ -96,6 +100,12 @@ class ChunkedExchange(EncapsulatedExchange):
             raise TruncatedError("the encapsulated request has no head")
         return event
 
+    def content(self) -> bytes | AsyncIterator[bytes]:
+        if not self._ended:
+            return self
+        events, self._events = self._events, []
+        return b"".join([event.data for event in events if isinstance(event, ContentReceived)])
+
     async def __anext__(self) -> bytes:
         event = await self._next_event()
         if isinstance(event, ContentReceived):
@@ -132,9 +142,10 @@ class ChunkedExchange(EncapsulatedExchange):
     async def _next_event(self) -> BhttpEvent | None:
         """Return the next event of the request, or None after its end."""
         while not self._events and not self._ended:
-            try:
-                self._decode(self._machine.receive_data(await anext(self._exchange)))
-            except StopAsyncIteration:
+            part = await anext(self._exchange, None)
+            if part is not None:
+                self._decode(self._machine.receive_data(part))
+            if self._exchange.received:
                 self._decode(self._machine.receive_eof())
                 self._events += self._bhttp.receive_eof()
                 self._ended = True
@@ -171,6 +182,9 @@ class OneShotExchange(EncapsulatedExchange):
         request = Request.decode(event.content)
         self._content = request.content
         return RequestHead(request.method, request.scheme, request.authority, request.path, request.headers)
+
+    def content(self) -> bytes:
+        return self._content
 
     async def __anext__(self) -> bytes:
         content, self._content = self._content, b""

@@ -180,7 +180,7 @@ class Gateway(Role):
     async def _forward(self, encapsulated: EncapsulatedExchange) -> None:
         head = await encapsulated.receive_head()
         url = self._targets.url_for(head)
-        content = encapsulated if head.method in _WITH_CONTENT else await _require_end(encapsulated)
+        content = encapsulated.content() if head.method in _WITH_CONTENT else await _require_end(encapsulated)
         headers = tuple((name, value) for name, value in head.headers if name in self._fields)
         request = HttpRequest(method=head.method, url=url, headers=headers, content=content)
         async with open_hop(self._transport, request) as response:
