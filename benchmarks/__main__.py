@@ -11,7 +11,7 @@ from typing import Final
 import click
 from rich.console import Console
 
-from benchmarks import bhttp, first_token, imports, ohttp, sealed, stream
+from benchmarks import bhttp, blind_rsa, first_token, imports, ohttp, sealed, spend, stream
 from benchmarks.machine import describe_machine
 from benchmarks.measure import FULL, SMOKE, Plan
 from benchmarks.page import update_page
@@ -27,6 +27,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "sealed": sealed.run,
     "first_token": first_token.run,
     "import": imports.run,
+    "spend": spend.run,
+    "blind_rsa": blind_rsa.run,
 }
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -39,7 +41,9 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 @click.option("--markdown", is_flag=True, help="Write the tables into docs/performance.md, between their marks.")
 @click.option("--smoke", is_flag=True, help="See that everything runs, in seconds. The numbers mean nothing.")
 def main(names: tuple[str, ...], *, with_peers: bool, as_json: bool, markdown: bool, smoke: bool) -> None:
-    r"""Measure confsec. NAMEs: ohttp, stream, bhttp, sealed, first_token, import; all of them by default.
+    r"""Measure confsec: by default everything.
+
+    NAMEs: ohttp, stream, bhttp, sealed, first_token, import, spend, blind_rsa.
 
     \b
     For instance:  python -m benchmarks ohttp stream --peers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -11,11 +12,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-
-from tests.support import require_or_skip
-
 START_SECONDS = 60.0
+
+
+class ServerMissingError(Exception):
+    """A server that is not installed."""
 
 
 class Server:
@@ -52,33 +53,37 @@ class Server:
     def kill(self) -> None:
         """Kill the server and all its processes at once, as a crash does."""
         processes = self._processes()
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        self._signal(signal.SIGKILL, processes)
         self._process.wait()
-        psutil.wait_procs(processes, timeout=START_SECONDS)
+        deadline = time.monotonic() + START_SECONDS
+        while any(_lives(process) for process in processes) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def stop(self) -> None:
         """Hold the server: it keeps its connections and does not answer."""
-        for process in self._processes():
-            process.suspend()
+        self._signal(signal.SIGSTOP, self._processes())
 
     def go_on(self) -> None:
         """Let a held server answer again."""
-        for process in self._processes():
-            process.resume()
+        self._signal(signal.SIGCONT, self._processes())
 
-    def _processes(self) -> list[psutil.Process]:
-        main = psutil.Process(self._process.pid)
-        return [main, *main.children(recursive=True)]
+    def _processes(self) -> list[int]:
+        """Return the server's process and its children: PostgreSQL has one for each connection."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [self._process.pid, *map(int, children.split())]
+
+    def _signal(self, number: signal.Signals, processes: list[int]) -> None:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
 
 @contextmanager
 def running_postgres(**settings: str) -> Generator[Server]:
     """Run PostgreSQL. It refuses to run as root, so root starts it as the user `postgres`, whom its package makes."""
+    programs = _postgres_programs()
     folder = _folder("postgres")
     user = "postgres" if os.getuid() == 0 else None
-    programs = _postgres_programs()
     try:
         if user is not None:
             shutil.chown(folder, user, user)
@@ -109,7 +114,7 @@ def running_redis(**settings: str) -> Generator[Server]:
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     cli = shutil.which("redis-cli") or shutil.which("valkey-cli")
     if program is None or cli is None:
-        require_or_skip("redis-server is not installed")
+        raise ServerMissingError("redis-server is not installed")
     folder = _folder("redis")
     socket = folder / "redis.sock"
     options = {"port": "0", "unixsocket": str(socket), "save": "", "appendonly": "yes", "appendfsync": "always"}
@@ -152,7 +157,7 @@ def _postgres_programs() -> Path:
     if (initdb := shutil.which("initdb")) is not None:
         found.append(Path(initdb).parent)
     if not found:
-        require_or_skip("postgresql is not installed")
+        raise ServerMissingError("postgresql is not installed")
     return found[0]
 
 
@@ -168,3 +173,12 @@ def _run(command: list[str], folder: Path, user: str | None) -> None:
         extra_groups=[] if user else None,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def _lives(process: int) -> bool:
+    """Say whether a process still runs: one that is dead may wait to be collected."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, ExitStack
 from itertools import count
 
 import pytest
 
-from tests.servers import Server, running_postgres, running_redis
-from tests.support import needs_packages
+from tests.servers import Server, ServerMissingError, running_postgres, running_redis
+from tests.support import needs_packages, require_or_skip
 
 _NUMBERS = count(1)
 
@@ -16,14 +17,22 @@ _NUMBERS = count(1)
 @pytest.fixture(scope="session")
 def postgres_server() -> Generator[Server]:
     needs_packages("psycopg")
-    with running_postgres() as server:
-        yield server
+    yield from _running(running_postgres)
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Generator[Server]:
     needs_packages("redis")
-    with running_redis() as server:
+    yield from _running(running_redis)
+
+
+def _running(run: Callable[[], AbstractContextManager[Server]]) -> Generator[Server]:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(run())
+        except ServerMissingError as exc:
+            require_or_skip(str(exc))
+            raise
         yield server
 
 
