@@ -118,8 +118,7 @@ def _take(reader: Reader, tag: int) -> bytes:
         raise DecodeError("token key has another DER element", want=f"tag 0x{tag:02x}", section=_SECTION)
     length = reader.uint(1)
     if length >= 0x80:
-        # Two bytes of length are enough for 8192 bits; a longer spelling is refused as not ours.
-        length = reader.uint(min(length & 0x7F, 2))
+        length = reader.uint(length & 0x7F)
     return reader.take(length)
 
 
