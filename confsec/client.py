@@ -21,11 +21,11 @@ from confsec.backends import system
 from confsec.backends.api import Clock, Headers, HttpRequest, HttpResponse, Transport, header
 from confsec.errors import (
     ConfigError,
+    ConfsecError,
     DecodeError,
     LimitError,
     LocalProtocolError,
     PeerError,
-    RemoteProtocolError,
     UnknownKeyError,
 )
 from confsec.issuer_client import IssuerClient
@@ -222,7 +222,7 @@ class Client:
         stack.callback(exchange.abandon)
         try:
             await exchange.start(await stack.enter_async_context(self._post(loaded, exchange.send)))
-        except RemoteProtocolError as exc:
+        except ConfsecError as exc:
             # The router said what became of the token. Whether spent or not, it was shown with this request's bytes
             # and is never shown with others. Where nobody said anything, it stays in doubt.
             if exc.token_state is not None:

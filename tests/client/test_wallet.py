@@ -198,7 +198,14 @@ async def test_a_closed_wallet_says_so() -> None:
 
 def die_at(number: int, folder: Path) -> tuple[int, list[str]]:
     """Run a child that dies at its `number`-th point, and return its exit status and what it sent."""
-    program = [sys.executable, "-m", "tests.client.wallet_child", str(number), folder / "wallet", folder / "ledger"]
+    program = [
+        sys.executable,
+        "-m",
+        "tests.client.wallet_child",
+        str(number),
+        str(folder / "wallet"),
+        str(folder / "ledger"),
+    ]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
     assert done.returncode in {0, -9}, done.stderr
     return done.returncode, [line.split()[1] for line in done.stdout.splitlines() if line.startswith("sent")]
