@@ -48,13 +48,18 @@ def defined_names(tree: ast.Module) -> set[str]:
     names: set[str] = set()
     for node in tree.body:
         match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() if not _is_subcommand(node):
                 names.add(node.name)
             case ast.Assign():
                 names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
             case ast.AnnAssign(target=ast.Name(id=name)):
                 names.add(name)
     return {name for name in names if not name.startswith("_")}
+
+
+def _is_subcommand(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    """Say whether `@command.command(…)` stands above a function: people call it by its name at the command line."""
+    return any(ast.unparse(decorator).startswith("command.") for decorator in node.decorator_list)
 
 
 def documented_names(tree: ast.Module, source: list[str]) -> set[str]:
