@@ -7,6 +7,7 @@ it. The signature that comes out is an ordinary RSA-PSS signature, and `verify` 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import gcd
 from typing import Final
 
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from confsec.errors import BackendError, DecodeError, TokenKeyError, TokenSignatureError
 from confsec.protocol.emsa_pss import emsa_pss_encode, emsa_pss_verify
 from confsec.protocol.machine import RandBytes
-from confsec.protocol.modular import invert, powmod
+from confsec.protocol.modular import invert, mulmod, powmod
 from confsec.protocol.rsa_keys import RsaPublicKey
 from confsec.protocol.wire import encode_uint
 
@@ -108,10 +109,8 @@ def blind(public_key: RsaPublicKey, input_msg: bytes, *, variant: BlindRsaVarian
     salt = randbytes(variant.salt_size) if variant.salt_size else b""
     encoded = emsa_pss_encode(input_msg, public_key.n.bit_length() - 1, salt=salt)
     message = int.from_bytes(encoded, "big")
-    if gcd(message, public_key.n) != 1:
-        raise TokenKeyError("the message shares a factor with the modulus", section="RFC 9474, section 4.2")
-    r, inverse = _draw_blind(public_key, randbytes)
-    blinded = message * powmod(r, public_key.e, public_key.n) % public_key.n
+    r, inverse = _draw_blind(public_key, message, randbytes)
+    blinded = mulmod(message, powmod(r, public_key.e, public_key.n), public_key.n)
     return Blinded(encode_uint(blinded, public_key.modulus_size), inverse)
 
 
@@ -123,7 +122,7 @@ def finalize(
     Raises `DecodeError` for a wrong size, and `TokenSignatureError`.
     """
     z = _to_number(public_key, blind_sig, "blind signature")
-    sig = encode_uint(z * inverse % public_key.n, public_key.modulus_size)
+    sig = encode_uint(mulmod(z, inverse, public_key.n), public_key.modulus_size)
     verify(public_key, input_msg, sig, variant=variant)
     return sig
 
@@ -135,8 +134,7 @@ def verify(public_key: RsaPublicKey, input_msg: bytes, sig: bytes, *, variant: B
         _verify_ourselves(public_key, input_msg, sig, variant)
         return
     try:
-        padding = PSS(MGF1(SHA384()), salt_length=variant.salt_size)
-        public_key.to_cryptography().verify(sig, input_msg, padding, SHA384())
+        public_key.to_cryptography().verify(sig, input_msg, _padding(variant.salt_size), SHA384())
     except InvalidSignature as exc:
         raise TokenSignatureError("the signature does not verify", section="RFC 9474, section 4.5") from exc
 
@@ -165,17 +163,27 @@ def check_blind_sig(public_key: RsaPublicKey, blinded_msg: bytes, blind_sig: byt
         raise BackendError("the signer's result is wrong and is not released", section="RFC 9474, section 4.3")
 
 
-def _draw_blind(public_key: RsaPublicKey, randbytes: RandBytes) -> tuple[int, int]:
-    """Draw r from 1 to n - 1, each equally likely, until it has an inverse; return both."""
+def _draw_blind(public_key: RsaPublicKey, message: int, randbytes: RandBytes) -> tuple[int, int]:
+    """Draw r from 1 to n - 1, each equally likely, until it has an inverse; return both. Raises `TokenKeyError`."""
+    n = public_key.n
     while True:
         r = int.from_bytes(randbytes(public_key.modulus_size), "big")
         # A remainder instead of another draw would favour small numbers, and the blinding would no longer be perfect.
-        if not 0 < r < public_key.n:
+        if not 0 < r < n:
             continue
         try:
-            return r, invert(r, public_key.n)
-        except ValueError:
-            continue
+            # The product has an inverse if both have one, so that this is the message's check as well.
+            return r, mulmod(invert(mulmod(r, message, n), n), message, n)
+        except ValueError as exc:
+            if gcd(message, n) != 1:
+                raise TokenKeyError(
+                    "the message shares a factor with the modulus", section="RFC 9474, section 4.2"
+                ) from exc
+
+
+@lru_cache(maxsize=2)
+def _padding(salt_size: int) -> PSS:
+    return PSS(MGF1(SHA384()), salt_length=salt_size)
 
 
 def _verify_ourselves(public_key: RsaPublicKey, input_msg: bytes, sig: bytes, variant: BlindRsaVariant) -> None:

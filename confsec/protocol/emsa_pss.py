@@ -10,7 +10,6 @@ import hmac
 from typing import Final
 
 from confsec.errors import LocalProtocolError, TokenSignatureError
-from confsec.protocol.wire import encode_uint
 
 __all__ = ["emsa_pss_encode", "emsa_pss_verify", "mgf1"]
 
@@ -19,8 +18,10 @@ _TRAILER: Final = b"\xbc"
 
 def mgf1(seed: bytes, size: int, hash_name: str) -> bytes:
     """Return the mask of `size` bytes for `seed` (RFC 8017, appendix B.2.1)."""
-    blocks = -(-size // hashlib.new(hash_name).digest_size)
-    mask = b"".join(hashlib.new(hash_name, seed + encode_uint(counter, 4)).digest() for counter in range(blocks))
+    blocks, mask = 0, b""
+    while len(mask) < size:
+        mask += hashlib.new(hash_name, seed + blocks.to_bytes(4, "big")).digest()
+        blocks += 1
     return mask[:size]
 
 

@@ -331,20 +331,21 @@ def test_mask_of_any_size_begins_with_the_shorter_one() -> None:
 
 @given(st.integers(1, N - 1), st.integers(0, 1 << 70))
 def test_both_implementations_give_the_same_numbers(value: int, exponent: int) -> None:
+    assert modular.mulmod(value, exponent, N) == modular._python_mulmod(value, exponent, N)
     assert modular.powmod(value, exponent, N) == modular._python_powmod(value, exponent, N)
     assert modular.invert(value, N) == modular._python_invert(value, N)
 
 
 def test_without_gmpy2_python_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gmpy2", None)
-    assert modular._choose() == (modular._python_powmod, modular._python_invert)
+    assert modular._choose() == (modular._python_mulmod, modular._python_powmod, modular._python_invert)
 
 
 def test_with_gmpy2_it_computes() -> None:
     pytest.importorskip("gmpy2")
-    powmod, invert = modular._choose()
+    mulmod, powmod, invert = modular._choose()
     assert powmod is not modular._python_powmod
-    assert type(powmod(3, 65537, N)) is type(invert(3, N)) is int
+    assert type(mulmod(3, 5, N)) is type(powmod(3, 65537, N)) is type(invert(3, N)) is int
     with pytest.raises(ValueError, match="invertible"):
         invert(RSA_2048.p, N)
 
