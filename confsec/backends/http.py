@@ -1,7 +1,10 @@
-"""The transport between hops: HTTP/1.1 over TCP or a Unix socket, by httpcore2, on asyncio and trio.
+"""The transport between hops: HTTP/1.1 over TCP or a Unix socket, on asyncio and trio.
 
 Connections are kept and used again, one exchange at a time on each. Bodies are pulled only as fast as the other side
 takes them. Leaving an exchange before its end closes its connection, which is how the next hop learns of it.
+
+h11 reads and writes the messages; connections and their reuse are here. Hops need little of what a general client
+does, and would pay for all of it with each request: httpcore2 takes half as much time again.
 """
 
 from __future__ import annotations
@@ -9,16 +12,23 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
-from typing import Final, final
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from itertools import chain
+from types import TracebackType
+from typing import Final, Literal, final
+from urllib.parse import urlsplit
 
-import httpcore2
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import h11
+from anyio.streams.tls import TLSStream
 from attrs import frozen
 
 from confsec.backends.api import Headers, HttpRequest, HttpResponse, header
+from confsec.backends.system import monotonic
 from confsec.errors import (
-    ConfsecError,
     ConnectError,
     DeadlineError,
     DisconnectedError,
@@ -28,11 +38,11 @@ from confsec.errors import (
 
 __all__ = ["HttpLimits", "HttpTransport"]
 
-_NO_DELAY: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-"""A token must not wait for the acknowledgement of the one before it."""
+_MAX_HEADER: Final = 64 << 10
+"""The header section of an answer has at most 64 KiB."""
 
-_GONE: Final = ("peer closed connection", "Server disconnected")
-"""How httpcore2 and h11 begin the message when the connection ended early, which is no breach of HTTP."""
+_PART: Final = 64 << 10
+"""How much is read at once."""
 
 
 @frozen(kw_only=True)
@@ -55,16 +65,7 @@ class HttpLimits:
     """How long an idle connection is kept. Shorter than what our servers allow, so that we close first."""
 
     max_connections: int = 1024
-    """Connections at once, to all peers together."""
-
-    def timeouts(self) -> dict[str, float]:
-        """Return the time limits in the form that httpcore2 takes."""
-        return {
-            "connect": self.connect_timeout,
-            "read": self.read_timeout,
-            "write": self.write_timeout,
-            "pool": self.pool_timeout,
-        }
+    """Exchanges at once, to all peers together, and idle connections beside them."""
 
 
 @final
@@ -81,219 +82,299 @@ class HttpTransport:
     ) -> None:
         """Connect to the Unix socket `uds` if there is one, else to the host of each URL, from `source_address`."""
         self._limits = limits or HttpLimits()
-        self._timeouts = self._limits.timeouts()
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=self._limits.max_connections,
-            keepalive_expiry=self._limits.keep_alive,
-            local_address=source_address,
-            uds=uds,
-            network_backend=_Backend(),
-            socket_options=None if uds else _NO_DELAY,
-        )
+        self._uds = uds
+        self._source_address = source_address
+        self._ssl_context = ssl_context
+        self._free = anyio.Semaphore(self._limits.max_connections, fast_acquire=True)
+        self._idle: dict[_Origin, list[_Connection]] = {}
 
     def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[HttpResponse]:
         """Send `request` and yield the head of the answer. Raises what `Transport.stream` names."""
-        return self._stream(request)
-
-    @asynccontextmanager
-    async def _stream(self, request: HttpRequest) -> AsyncGenerator[HttpResponse]:
-        with _our_errors(self._limits):
-            response = await self._pool.handle_async_request(self._encode(request))
-        try:
-            async with aclosing(_generator(response)) as parts:
-                yield HttpResponse(
-                    status=response.status,
-                    headers=_decode_headers(response.headers),
-                    content=_Parts(parts, self._limits),
-                )
-        finally:
-            await response.aclose()
+        return _Exchange(self, request)
 
     async def aclose(self) -> None:
         """Close pooled connections. Idempotent."""
-        await self._pool.aclose()
+        idle, self._idle = self._idle, {}
+        for connection in chain.from_iterable(idle.values()):
+            await connection.aclose()
 
-    def _encode(self, request: HttpRequest) -> httpcore2.Request:
-        url = _parse_url(request.url)
-        headers = [(b"host", _host(url)), *_encode_headers(request.headers)]
-        content: bytes | AsyncIterable[bytes] = request.content
-        if not isinstance(content, bytes):
-            if header(request.headers, "content-length") is None:
-                headers.append((b"transfer-encoding", b"chunked"))
-            content = _without_empty(content)
-        elif content or request.method not in {"GET", "HEAD"}:
-            headers.append((b"content-length", b"%d" % len(content)))
-        timeouts = {"timeout": self._timeouts}
-        return httpcore2.Request(request.method, url, headers=headers, content=content, extensions=timeouts)
+    async def acquire(self, origin: _Origin) -> _Connection:
+        """Take an idle connection to `origin`, or make one. Raises `ConnectError`."""
+        await self._wait_for_turn()
+        try:
+            return await self._reuse(origin) or await self._connect(origin)
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def release(self, connection: _Connection) -> None:
+        """Take back a connection that `acquire` gave. One whose exchange is not complete is closed."""
+        self._free.release()
+        if connection.recycle():
+            self._idle.setdefault(connection.origin, []).append(connection)
+        else:
+            await connection.aclose()
+
+    async def _wait_for_turn(self) -> None:
+        try:
+            self._free.acquire_nowait()
+        except anyio.WouldBlock:
+            with anyio.move_on_after(self._limits.pool_timeout) as scope:
+                await self._free.acquire()
+            if scope.cancelled_caught:
+                want = f"{self._limits.pool_timeout:g} s"
+                raise ConnectError("no connection became free in time", want=want) from None
+
+    async def _reuse(self, origin: _Origin) -> _Connection | None:
+        """Take the connection to `origin` that was used last, if one is still good. Close what is idle for too long."""
+        idle = self._idle.setdefault(origin, [])
+        oldest = monotonic() - self._limits.keep_alive
+        while idle and idle[0].idle_since < oldest:
+            await idle.pop(0).aclose()
+        while idle:
+            connection = idle.pop()
+            if not connection.is_readable():
+                return connection
+            await connection.aclose()
+        return None
+
+    async def _connect(self, origin: _Origin) -> _Connection:
+        try:
+            with anyio.fail_after(self._limits.connect_timeout):
+                return _Connection(origin, await self._open(origin), self._limits)
+        except TimeoutError as exc:
+            want = f"{self._limits.connect_timeout:g} s"
+            raise ConnectError("no connection could be made in time", want=want) from exc
+        except ssl.SSLError as exc:
+            raise ConnectError(
+                "no TLS connection could be made", hint="Is the certificate good for this name?"
+            ) from exc
+        except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
+            hint = "Is the peer running, and is the address right?"
+            raise ConnectError("no connection could be made", hint=hint) from exc
+
+    async def _open(self, origin: _Origin) -> anyio.abc.ByteStream:
+        if self._uds is not None:
+            stream: anyio.abc.SocketStream = await anyio.connect_unix(self._uds)
+        else:
+            stream = await anyio.connect_tcp(origin.host, origin.port, local_host=self._source_address)
+            # A token must not wait for the acknowledgement of the one before it.
+            _raw_socket(stream).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return stream if origin.scheme == "http" else await self._start_tls(stream, origin.host)
+
+    async def _start_tls(self, stream: anyio.abc.ByteStream, host: str) -> anyio.abc.ByteStream:
+        if self._ssl_context is None:
+            self._ssl_context = ssl.create_default_context()
+        try:
+            # HTTP says where an answer ends, so many servers close without TLS's own goodbye.
+            return await TLSStream.wrap(stream, hostname=host, ssl_context=self._ssl_context, standard_compatible=False)
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
+            raise
+
+
+@frozen
+class _Origin:
+    """Whom a connection leads to."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
 
 
 @final
-class _Backend(httpcore2.AsyncNetworkBackend):
-    """Makes the connections of httpcore2 send a request's header together with what follows it."""
+class _Connection:
+    """One connection, on which one exchange follows another."""
 
-    def __init__(self) -> None:
-        self._backend = httpcore2.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  # httpcore2's interface
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        """Connect to a host."""
-        return _Stream(await self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109  # httpcore2's interface
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        """Connect to a Unix socket."""
-        return _Stream(await self._backend.connect_unix_socket(path, timeout, socket_options))
-
-
-@final
-class _Stream(httpcore2.AsyncNetworkStream):
-    """A connection that holds back the first write after a read, until the next write.
-
-    httpcore2 writes header, content and end of a request apart, the end also when it is empty. Held back, the header
-    travels with the content in one packet, and the peer wakes up once instead of twice.
-    """
-
-    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+    def __init__(self, origin: _Origin, stream: anyio.abc.ByteStream, limits: HttpLimits) -> None:
+        self.origin = origin
+        self.idle_since = 0.0
         self._stream = stream
-        self._socket: socket.socket = stream.get_extra_info("socket")
-        self._held: bytes | None = None
-        self._fresh = True
+        self._socket = _raw_socket(stream)
+        self._limits = limits
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEADER)
+        self._ended = False
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # as above
-        self._fresh = True
-        return await self._stream.read(max_bytes, timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  # as above
-        if self._fresh:
-            self._held, self._fresh = buffer, False
+    async def send(self, request: h11.Request, content: bytes | AsyncIterable[bytes]) -> None:
+        """Send a request. What belongs together goes out at once: the header waits for the first part."""
+        data = self._encode(request)
+        if isinstance(content, bytes):
+            await self._write(data + self._encode(h11.Data(data=content)) + self._encode(h11.EndOfMessage()))
             return
-        if self._held is not None:
-            buffer, self._held = self._held + buffer, None
-        await self._stream.write(buffer, timeout)
+        try:
+            async for part in content:
+                if part:  # in the chunked coding an empty chunk is the end
+                    await self._write(data + self._encode(h11.Data(data=part)))
+                    data = b""
+            await self._write(data + self._encode(h11.EndOfMessage()))
+        finally:
+            if isinstance(content, AsyncGenerator):
+                await content.aclose()
+
+    async def receive_head(self) -> h11.Response:
+        """Wait for the head of the answer."""
+        while True:
+            event = await self._next_event()
+            if isinstance(event, h11.Response):
+                return event
+
+    async def receive_part(self) -> bytes | None:
+        """Wait for the next part of the answer's body. Returns None at its end."""
+        event = await self._next_event()
+        return bytes(event.data) if isinstance(event, h11.Data) else None
+
+    def recycle(self) -> bool:
+        """Get ready for another exchange. Returns whether that is possible."""
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        self.idle_since = monotonic()
+        return True
+
+    def is_readable(self) -> bool:
+        """Return whether something has arrived, or the end: on an idle connection it can only be the end."""
+        if self._socket.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        """Close the connection, also when we are being cancelled."""
+        with anyio.CancelScope(shield=True):
+            await anyio.aclose_forcefully(self._stream)
 
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  # httpcore2's interface
-    ) -> httpcore2.AsyncNetworkStream:
-        return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+    def _encode(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> bytes:
+        try:
+            return self._http.send(event) or b""
+        except h11.LocalProtocolError as exc:
+            raise LocalProtocolError("a request cannot be sent as HTTP/1.1") from exc
 
-    def get_extra_info(self, info: str) -> object:
-        # Asked three times for each exchange, and slow to find out through the layers below.
-        return _is_readable(self._socket) if info == "is_readable" else self._stream.get_extra_info(info)
+    async def _write(self, data: bytes) -> None:
+        try:
+            with anyio.fail_after(self._limits.write_timeout):
+                await self._stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            # A server may refuse a request before it was sent whole: its answer is what we read next.
+            await anyio.lowlevel.checkpoint()
+        except TimeoutError as exc:
+            want = f"{self._limits.write_timeout:g} s"
+            raise DeadlineError("the peer took nothing for too long", want=want) from exc
+
+    async def _next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+        while True:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as exc:
+                raise self._breach() from exc
+            if event is not h11.NEED_DATA:
+                return event
+            self._http.receive_data(await self._read())
+
+    async def _read(self) -> bytes:
+        try:
+            with anyio.fail_after(self._limits.read_timeout):
+                return await self._stream.receive(_PART)
+        except anyio.EndOfStream:
+            self._ended = True
+            if self._http.their_state is h11.SEND_RESPONSE:
+                raise self._breach() from None
+            return b""
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+            raise DisconnectedError("the connection broke in the middle of an exchange") from exc
+        except TimeoutError as exc:
+            want = f"{self._limits.read_timeout:g} s"
+            raise DeadlineError("the peer sent nothing for too long", want=want) from exc
+
+    def _breach(self) -> DisconnectedError | RemoteProtocolError:
+        if self._ended:
+            return DisconnectedError("the peer closed the connection before its answer ended")
+        return RemoteProtocolError("the peer's answer is not HTTP/1.1", section="RFC 9112")
+
+
+@final
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, transport: HttpTransport, request: HttpRequest) -> None:
+        self._transport = transport
+        self._request = request
+        self._connection: _Connection | None = None
+
+    async def __aenter__(self) -> HttpResponse:
+        origin, head = _encode_head(self._request)
+        connection = await self._transport.acquire(origin)
+        try:
+            await connection.send(head, self._request.content)
+            response = await connection.receive_head()
+        except BaseException:
+            await self._transport.release(connection)
+            raise
+        self._connection = connection
+        headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in response.headers)
+        return HttpResponse(status=response.status_code, headers=headers, content=_Parts(connection))
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._transport.release(connection)
 
 
 @final
 class _Parts:
-    """The body of an answer, with our errors."""
+    """The body of an answer."""
 
-    def __init__(self, parts: AsyncGenerator[bytes], limits: HttpLimits) -> None:
-        self._parts = parts
-        self._limits = limits
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._ended = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        with _our_errors(self._limits):
-            return await anext(self._parts)
+        while not self._ended:
+            part = await self._connection.receive_part()
+            if part is None:
+                self._ended = True
+            elif part:
+                return part
+        raise StopAsyncIteration
 
 
-def _is_readable(connection: socket.socket) -> bool:
-    """Return whether something has arrived, or the end: on an idle connection it can only be the end."""
-    if connection.fileno() < 0:
-        return True
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def _generator(response: httpcore2.Response) -> AsyncGenerator[bytes]:
-    parts = response.stream.__aiter__()  # type: ignore[union-attr]  # an async pool answers with an async stream
-    if not isinstance(parts, AsyncGenerator):
-        raise LocalProtocolError("httpcore2 answered with a stream that is no asynchronous generator")
-    return parts
-
-
-async def _without_empty(content: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
-    """Drop empty parts: in the chunked coding an empty chunk is the end. Closes a generator that is cut short."""
-    try:
-        async for part in content:
-            if part:
-                yield part
-    finally:
-        if isinstance(content, AsyncGenerator):
-            await content.aclose()
-
-
-def _parse_url(text: str) -> httpcore2.URL:
-    # A space or a line break would end the request line, and the rest would be read as something else.
-    if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
-        raise LocalProtocolError("a request has a URL with characters that a URL cannot have")
-    try:
-        return httpcore2.URL(text)
-    except (ValueError, TypeError) as exc:
-        raise LocalProtocolError("a request has a URL that cannot be read") from exc
-
-
-def _host(url: httpcore2.URL) -> bytes:
-    default = {b"http": 80, b"https": 443}.get(url.scheme)
-    host = b"[%b]" % url.host if b":" in url.host else url.host
-    return host if url.port in {None, default} else b"%b:%d" % (host, url.port)
+def _encode_head(request: HttpRequest) -> tuple[_Origin, h11.Request]:
+    """Return where a request goes and its head. Raises `LocalProtocolError`."""
+    with _unsendable():
+        url = urlsplit(request.url)
+        host, port = url.hostname, url.port or {"http": 80, "https": 443}[url.scheme]
+        # A space or a line break would end the request line, and the rest would be read as something else.
+        if not host or any(character <= " " or character >= "\x7f" for character in request.url):
+            raise ValueError
+        headers = [(b"host", url.netloc.rpartition("@")[2].encode()), *_encode_headers(request.headers)]
+        if isinstance(request.content, bytes):
+            if request.content or request.method not in {"GET", "HEAD"}:
+                headers.append((b"content-length", b"%d" % len(request.content)))
+        elif header(request.headers, "content-length") is None:
+            headers.append((b"transfer-encoding", b"chunked"))
+        target = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
+        scheme: Literal["http", "https"] = "https" if url.scheme == "https" else "http"
+        return _Origin(scheme, host, port), h11.Request(method=request.method, target=target, headers=headers)
 
 
 def _encode_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
-    try:
-        return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
-    except UnicodeEncodeError as exc:
-        raise LocalProtocolError("a header field is not latin-1") from exc
-
-
-def _decode_headers(headers: list[tuple[bytes, bytes]]) -> Headers:
-    return tuple((name.decode("ascii").lower(), value.decode("latin-1")) for name, value in headers)
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
 @contextmanager
-def _our_errors(limits: HttpLimits) -> Iterator[None]:
-    """Turn what httpcore2 raises into our errors. Its messages are not passed on: they may quote the peer."""
+def _unsendable() -> Iterator[None]:
+    # The reasons are not passed on: they quote the request.
     try:
         yield
-    except httpcore2.ConnectError as exc:
-        raise ConnectError(
-            "no connection could be made", hint="Is the peer running, and is the address right?"
-        ) from exc
-    except httpcore2.ConnectTimeout as exc:
-        raise ConnectError("no connection could be made in time", want=f"{limits.connect_timeout:g} s") from exc
-    except httpcore2.PoolTimeout as exc:
-        raise ConnectError("no connection became free in time", want=f"{limits.pool_timeout:g} s") from exc
-    except httpcore2.ReadTimeout as exc:
-        raise DeadlineError("the peer sent nothing for too long", want=f"{limits.read_timeout:g} s") from exc
-    except httpcore2.WriteTimeout as exc:
-        raise DeadlineError("the peer took nothing for too long", want=f"{limits.write_timeout:g} s") from exc
-    except (httpcore2.NetworkError, OSError) as exc:
-        raise DisconnectedError("the connection broke in the middle of an exchange") from exc
-    except httpcore2.RemoteProtocolError as exc:
-        raise _remote_error(exc) from exc
-    except (httpcore2.LocalProtocolError, httpcore2.UnsupportedProtocol) as exc:
+    except (ValueError, KeyError, h11.LocalProtocolError) as exc:
         raise LocalProtocolError("a request cannot be sent as HTTP/1.1") from exc
 
 
-def _remote_error(exc: httpcore2.RemoteProtocolError) -> ConfsecError:
-    if str(exc).startswith(_GONE):
-        return DisconnectedError("the peer closed the connection before its answer ended")
-    return RemoteProtocolError("the peer's answer is not HTTP/1.1", section="RFC 9112")
+def _raw_socket(stream: anyio.abc.ByteStream) -> socket.socket:
+    raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610  # anyio's, not Django's
+    return raw

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import anyio.abc
 import pytest
+from anyio.streams.tls import TLSListener
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from confsec.backends.api import HttpRequest, header
 from confsec.backends.http import HttpLimits, HttpTransport
@@ -95,7 +103,7 @@ async def test_connection_is_used_again() -> None:
     async with served(Echo()) as url, opened(HttpLimits(max_connections=1, pool_timeout=5)) as transport:
         for _ in range(3):
             assert await fetch(transport, HttpRequest(method="POST", url=url + "/echo", content=b"x")) == (200, b"x")
-        assert len(transport._pool.connections) == 1
+        assert [len(idle) for idle in transport._idle.values()] == [1]
 
 
 async def test_unix_socket_serves(tmp_path: Path) -> None:
@@ -226,3 +234,118 @@ async def test_slow_reader_holds_the_server_back() -> None:
             await anyio.sleep(0.2)
         # What is under way stands in the buffers of two sockets and little else.
         assert echo.written < 16 << 20
+
+
+async def test_connection_that_the_peer_closed_is_not_used_again() -> None:
+    async with served(Echo(), RoleConfig(keep_alive=0.1, shutdown_timeout=0.5)) as url, opened() as transport:
+        for _ in range(2):
+            assert await fetch(transport, HttpRequest(method="POST", url=url + "/echo", content=b"x")) == (200, b"x")
+            await anyio.sleep(0.5)
+
+
+async def test_connection_that_is_idle_for_too_long_is_closed() -> None:
+    async with served(Echo()) as url, opened(HttpLimits(keep_alive=0.05)) as transport:
+        used = []
+        for _ in range(2):
+            assert await fetch(transport, HttpRequest(method="POST", url=url + "/echo", content=b"x")) == (200, b"x")
+            used += [connection for idle in transport._idle.values() for connection in idle]
+            await anyio.sleep(0.1)
+        assert len(set(used)) == 2
+
+
+async def test_closed_transport_can_be_used_again() -> None:
+    async with served(Echo()) as url, opened() as transport:
+        for _ in range(2):
+            assert await fetch(transport, HttpRequest(method="POST", url=url + "/echo", content=b"x")) == (200, b"x")
+            await transport.aclose()
+
+
+async def test_waiting_request_gets_the_connection_that_becomes_free() -> None:
+    async with served(Echo()) as url, opened(HttpLimits(max_connections=1)) as transport:
+        answers: list[tuple[int, bytes]] = []
+
+        async def ask(content: bytes) -> None:
+            answers.append(await fetch(transport, HttpRequest(method="POST", url=url + "/echo", content=content)))
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                for number in range(5):
+                    tasks.start_soon(ask, b"%d" % number)
+        assert sorted(answers) == [(200, b"%d" % number) for number in range(5)]
+
+
+async def test_refusal_of_a_request_that_is_still_being_sent_is_read() -> None:
+    async def much() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield bytes(65536)
+
+    async with served(Echo(RoleConfig(max_body=100, shutdown_timeout=0.5))) as url, opened() as transport:
+        request = HttpRequest(
+            method="POST", url=url + "/echo", headers=(("content-length", str(8 * 65536)),), content=much()
+        )
+        status, _ = await fetch(transport, request)
+        assert status == 413
+
+
+async def test_informational_answers_are_passed_over() -> None:
+    answer = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    async with peer(answer) as url, opened() as transport:
+        assert await fetch(transport, HttpRequest(method="GET", url=url + "?a=b")) == (200, b"ok")
+
+
+async def test_answer_that_ends_with_its_connection_is_whole() -> None:
+    async with peer(b"HTTP/1.1 200 OK\r\n\r\nto the end") as url, opened() as transport:
+        assert await fetch(transport, HttpRequest(method="GET", url=url)) == (200, b"to the end")
+
+
+async def test_endless_header_of_an_answer_is_refused() -> None:
+    async with peer(b"HTTP/1.1 200 OK\r\nx: " + b"a" * (1 << 18), stay=True) as url, opened() as transport:
+        with pytest.raises(RemoteProtocolError):
+            await fetch(transport, HttpRequest(method="GET", url=url))
+
+
+async def test_https_is_spoken_to_those_whom_we_trust() -> None:
+    server, client, stranger = tls_contexts()
+
+    async def handle(stream: anyio.abc.ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as plain, anyio.create_task_group() as tasks:
+        url = f"https://localhost:{plain.extra(anyio.abc.SocketAttribute.local_port)}/"
+        listener = TLSListener(plain, server, standard_compatible=False)
+        tasks.start_soon(listener.serve, handle)
+        transport = HttpTransport(ssl_context=client)
+        assert await fetch(transport, HttpRequest(method="GET", url=url)) == (200, b"ok")
+        await transport.aclose()
+        with pytest.raises(ConnectError):
+            await fetch(HttpTransport(ssl_context=stranger), HttpRequest(method="GET", url=url))
+        tasks.cancel_scope.cancel()
+
+
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext, ssl.SSLContext]:
+    """Return contexts for a server named localhost, a client that trusts it, and one that trusts nobody."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    pem = certificate.public_bytes(Encoding.PEM)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        file.flush()
+        server.load_cert_chain(file.name)
+    client = ssl.create_default_context(cadata=pem.decode())
+    return server, client, ssl.create_default_context()
