@@ -102,8 +102,8 @@ class Libcrypto:
                 function.restype, function.argtypes = returns, takes
         except AttributeError as exc:
             raise UnsupportedError("libcrypto lacks a function", want=f"OpenSSL {MIN_VERSION} or newer") from exc
-        self.c: Final = library
-        self.version: Final = library.OpenSSL_version(0).decode("ascii", "replace")
+        self.c: Final[Any] = library
+        self.version: Final[str] = library.OpenSSL_version(0).decode("ascii", "replace")
         # Major, minor and patch stand in the bits from 28, 20 and 4 on (OpenSSL_version_num(3)).
         if library.OpenSSL_version_num() >> 28 < MIN_VERSION:
             raise UnsupportedError("libcrypto is too old", got=self.version, want=f"OpenSSL {MIN_VERSION} or newer")

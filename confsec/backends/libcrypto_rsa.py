@@ -7,6 +7,7 @@ is freed. The sources to read: openssl/rsa.h, EVP_PKEY-RSA(7), EVP_PKEY_decrypt(
 from __future__ import annotations
 
 import ctypes
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +35,37 @@ _MAX_EXPONENT_BITS: Final = 64
 
 
 @final
+class _Operation:
+    """A bare operation, for one thread: contexts must not be shared, and to make one anew each time takes a while."""
+
+    def __init__(self, lib: Libcrypto, pkey: int, prepare: Callable[[int], int], transform: Callable[..., int]) -> None:
+        self._lib = lib
+        self._transform = transform
+        self._ctx = lib.check(lib.c.EVP_PKEY_CTX_new_from_pkey(None, pkey, None), "RSA")
+        # The context holds the key, which so is cleared when the last thread has done with it.
+        self._free = weakref.finalize(self, lib.c.EVP_PKEY_CTX_free, self._ctx)
+        lib.check(prepare(self._ctx), "RSA")
+        lib.check(lib.c.EVP_PKEY_CTX_set_rsa_padding(self._ctx, _NO_PADDING), "RSA without padding")
+
+    def run(self, data: bytes) -> bytes:
+        """Transform a message as long as the modulus."""
+        size = len(data)
+        result, length = ctypes.create_string_buffer(size), ctypes.c_size_t(size)
+        self._lib.check(self._transform(self._ctx, result, ctypes.byref(length), data, size), "RSA")
+        if length.value != size:
+            raise BackendError("libcrypto's result has another size", got=length.value, want=size)
+        return result.raw
+
+
+@final
+class _OfThread(threading.local):
+    """What a thread needs to work with a key."""
+
+    decrypt: _Operation
+    encrypt: _Operation
+
+
+@final
 class LibcryptoKey:
     """A private key in libcrypto: a `RawRsaKey`. Raises `UnsupportedError` if libcrypto computes something wrong."""
 
@@ -46,6 +78,7 @@ class LibcryptoKey:
             n, e = (numbers.to_int(_part(libcrypto, numbers, pkey, name)) for name in (b"n", b"e"))
         self._public_key = RsaPublicKey(n, e)
         self._long_exponent = n.bit_length() > _SMALL_MODULUS_BITS and e.bit_length() > _MAX_EXPONENT_BITS
+        self._mine = _OfThread()
         self._check_itself()
 
     def __repr__(self) -> str:
@@ -108,14 +141,20 @@ class LibcryptoKey:
 
     def rsasp1(self, message: bytes) -> bytes:
         """Return message^d mod n (RFC 8017, section 5.2.1). Raises `BackendError`."""
-        return self._transform(self._lib.c.EVP_PKEY_decrypt_init, self._lib.c.EVP_PKEY_decrypt, message)
+        if not hasattr(self._mine, "decrypt"):
+            c = self._lib.c
+            self._mine.decrypt = _Operation(self._lib, self._pkey, c.EVP_PKEY_decrypt_init, c.EVP_PKEY_decrypt)
+        return self._mine.decrypt.run(message)
 
     def rsavp1(self, signature: bytes) -> bytes:
         """Return signature^e mod n (RFC 8017, section 5.2.2). Raises `BackendError`."""
         if self._long_exponent:
             n, e = self._public_key.n, self._public_key.e
             return powmod(int.from_bytes(signature, "big"), e, n).to_bytes(self._public_key.modulus_size, "big")
-        return self._transform(self._lib.c.EVP_PKEY_encrypt_init, self._lib.c.EVP_PKEY_encrypt, signature)
+        if not hasattr(self._mine, "encrypt"):
+            c = self._lib.c
+            self._mine.encrypt = _Operation(self._lib, self._pkey, c.EVP_PKEY_encrypt_init, c.EVP_PKEY_encrypt)
+        return self._mine.encrypt.run(signature)
 
     def check_safe_primes(self) -> None:
         """Check that the modulus is a product of two safe primes of one length. Raises `ConfigError`."""
@@ -156,21 +195,6 @@ class LibcryptoKey:
             content = ctypes.c_void_p()
             size = lib.check(c.BIO_ctrl(bio, _BIO_CTRL_INFO, 0, ctypes.addressof(content)), "writing a key")
             return ctypes.string_at(lib.check(content.value, "writing a key"), size)
-
-    def _transform(self, prepare: Callable[[int], int], transform: Callable[..., int], data: bytes) -> bytes:
-        """Do a bare operation in a context of its own, since contexts must not be shared by threads."""
-        lib, size = self._lib, self._public_key.modulus_size
-        ctx = lib.check(lib.c.EVP_PKEY_CTX_new_from_pkey(None, self._pkey, None), "RSA")
-        try:
-            lib.check(prepare(ctx), "RSA")
-            lib.check(lib.c.EVP_PKEY_CTX_set_rsa_padding(ctx, _NO_PADDING), "RSA without padding")
-            result, length = ctypes.create_string_buffer(size), ctypes.c_size_t(size)
-            lib.check(transform(ctx, result, ctypes.byref(length), data, len(data)), "RSA")
-        finally:
-            lib.c.EVP_PKEY_CTX_free(ctx)
-        if length.value != size:
-            raise BackendError("libcrypto's result has another size", got=length.value, want=size)
-        return result.raw
 
     def _primes(self, numbers: BigNumbers) -> tuple[int, int]:
         p, q = (_part(self._lib, numbers, self._pkey, name) for name in (b"rsa-factor1", b"rsa-factor2"))
