@@ -148,6 +148,7 @@ def test_values_may_be_quoted_or_not(quote: str) -> None:
         'a="b"',
         "Basic, x=y",
         "Basic (x)",
+        "Basic a b",
         "Basic \u20ac",
         '"Basic"',
     ],
