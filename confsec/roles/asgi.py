@@ -19,6 +19,7 @@ import anyio.lowlevel
 
 from confsec.backends.api import Headers, HttpResponse, header
 from confsec.backends.asgi import Receive, Scope, Send
+from confsec.backends.system import monotonic
 from confsec.errors import BusyError, ConfsecError, DeadlineError, DisconnectedError, LimitError, RateLimitError
 from confsec.protocol.problem import PROBLEM_TYPE, Problem
 from confsec.roles.config import RoleConfig
@@ -43,6 +44,10 @@ _ANSWER_SECONDS: Final = 10.0
 
 _IDLE_STEPS: Final = 16
 """An exchange in which nothing moves is cut after `idle_timeout`, or this part of it later."""
+
+_PAUSE_AFTER: Final = 16 << 10
+_WRITE_COST: Final = 1 << 10
+"""Others get a turn after 16 KiB of an answer, where each part counts for 1 KiB more than it has."""
 
 _RETRY_AFTER: Final = ("retry-after", "1")
 """What a busy role advises: a second."""
@@ -77,6 +82,7 @@ class Exchange:
         self._cut: anyio.CancelScope | None = None
         self._final = anyio.current_time() + config.exchange_timeout
         self._put_off = 0.0
+        self._unpaused = 0
 
     async def run(self, handler: Handler) -> None:
         """Run `handler` until it ends, the client goes, or the time is up. Raises `ConfsecError`."""
@@ -141,7 +147,10 @@ class Exchange:
         self._moved()
         # Servers return at once while their buffer has room, and also when the client has gone. Without a pause here, a
         # fast source would keep the event loop to itself and nobody would notice that the client has gone.
-        await anyio.lowlevel.checkpoint()
+        self._unpaused += len(data) + _WRITE_COST
+        if self._unpaused >= _PAUSE_AFTER:
+            self._unpaused = 0
+            await anyio.lowlevel.checkpoint()
 
     async def finish(self, data: bytes = b"") -> None:
         """Send the last part of the answer's body."""
@@ -177,11 +186,11 @@ class Exchange:
 
     def _moved(self) -> None:
         """Something moved: put the deadline off, a little further than needed, so that not every token has to."""
-        now = anyio.current_time()
+        now = monotonic()
         if self._cut is not None and now >= self._put_off:
             slack = self._config.idle_timeout / _IDLE_STEPS
             self._put_off = now + slack
-            self._cut.deadline = min(now + self._config.idle_timeout + slack, self._final)
+            self._cut.deadline = min(anyio.current_time() + self._config.idle_timeout + slack, self._final)
 
     async def _watch(self) -> None:
         """Cut the exchange when the client goes away. Before the body has ended, reading it notices that."""
