@@ -12,7 +12,7 @@ asked or answered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from hashlib import sha256
 from typing import Final, Self
@@ -290,16 +290,21 @@ def _key_kinds(contents: ProofContents) -> Finding:
 
 
 def _token(contents: ProofContents) -> Finding:
-    match contents.token_use:
-        case TokenUse.NONE:
-            return Status.SKIP, "no token was spent: the operator can count and shape requests freely"
-        case TokenUse.PREFETCHED:
-            return Status.INFO, "the client says that it paid with an anonymous token that it had fetched before"
-        case TokenUse.FRESH:
-            return Status.INFO, (
-                "the client says that it paid with an anonymous token that it fetched for this request: issuance and "
-                "use were close in time"
-            )
+    return _TOKEN_FINDINGS[contents.token_use]
+
+
+_TOKEN_FINDINGS: Final[Mapping[TokenUse, Finding]] = {
+    TokenUse.NONE: (Status.SKIP, "no token was spent: the operator can count and shape requests freely"),
+    TokenUse.PREFETCHED: (
+        Status.INFO,
+        "the client says that it paid with an anonymous token that it had fetched before",
+    ),
+    TokenUse.FRESH: (
+        Status.INFO,
+        "the client says that it paid with an anonymous token that it fetched for this request: issuance and use were "
+        "close in time",
+    ),
+}
 
 
 def _token_use(value: cbor.CborValue) -> TokenUse:
