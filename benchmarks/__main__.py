@@ -11,7 +11,7 @@ from typing import Final
 import click
 from rich.console import Console
 
-from benchmarks import bhttp, blind_rsa, first_token, imports, ohttp, sealed, spend, stream
+from benchmarks import bhttp, blind_rsa, first_token, imports, issue, ohttp, sealed, spend, stream
 from benchmarks.machine import describe_machine
 from benchmarks.measure import FULL, SMOKE, Plan
 from benchmarks.page import update_page
@@ -29,6 +29,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "import": imports.run,
     "spend": spend.run,
     "blind_rsa": blind_rsa.run,
+    "issue": issue.run,
 }
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -43,7 +44,7 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 def main(names: tuple[str, ...], *, with_peers: bool, as_json: bool, markdown: bool, smoke: bool) -> None:
     r"""Measure confsec: by default everything.
 
-    NAMEs: ohttp, stream, bhttp, sealed, first_token, import, spend, blind_rsa.
+    NAMEs: ohttp, stream, bhttp, sealed, first_token, import, spend, blind_rsa, issue.
 
     \b
     For instance:  python -m benchmarks ohttp stream --peers
