@@ -301,8 +301,7 @@ _TOKEN_FINDINGS: Final[Mapping[TokenUse, Finding]] = {
     ),
     TokenUse.FRESH: (
         Status.INFO,
-        "the client says that it paid with an anonymous token that it fetched for this request: issuance and use were "
-        "close in time",
+        "the client says that it paid with an anonymous token, fetched for this request and close to it in time",
     ),
 }
 
