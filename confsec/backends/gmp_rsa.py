@@ -19,8 +19,8 @@ from confsec.protocol.rsa_keys import RsaPublicKey
 
 try:
     import gmpy2
-except ImportError as exc:
-    raise MissingExtraError("gmpy2", extra="gmpy2") from exc
+except ImportError as _exc:
+    raise MissingExtraError("gmpy2", extra="gmpy2") from _exc
 
 __all__ = ["GmpKey"]
 

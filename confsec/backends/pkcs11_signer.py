@@ -25,8 +25,8 @@ from confsec.protocol.rsa_keys import RsaPublicKey
 try:
     import pkcs11
     from pkcs11 import Attribute, DecryptMixin, Mechanism, ObjectClass, PKCS11Error, PrivateKey, Session, SignMixin
-except ImportError as exc:
-    raise MissingExtraError("python-pkcs11", extra="pkcs11") from exc
+except ImportError as _exc:
+    raise MissingExtraError("python-pkcs11", extra="pkcs11") from _exc
 
 __all__ = ["Pkcs11Device", "Pkcs11Signer"]
 
