@@ -197,16 +197,11 @@ class _Connection:
 
     async def send(self, request: h11.Request, content: bytes | AsyncIterable[bytes]) -> None:
         """Send a request. What belongs together goes out at once: the header waits for the first part."""
-        data = self._encode(request)
-        if isinstance(content, bytes):
-            await self._write(data + self._encode(h11.Data(data=content)) + self._encode(h11.EndOfMessage()))
-            return
         try:
-            async for part in content:
-                if part:  # in the chunked coding an empty chunk is the end
-                    await self._write(data + self._encode(h11.Data(data=part)))
-                    data = b""
-            await self._write(data + self._encode(h11.EndOfMessage()))
+            await self._send(self._encode(request), content)
+        except _NotTakenError:
+            # A server may refuse a request before it was sent whole: its answer is what we read next.
+            await anyio.lowlevel.checkpoint()
         finally:
             if isinstance(content, AsyncGenerator):
                 await content.aclose()
@@ -250,16 +245,26 @@ class _Connection:
         except h11.LocalProtocolError as exc:
             raise LocalProtocolError("a request cannot be sent as HTTP/1.1") from exc
 
+    async def _send(self, head: bytes, content: bytes | AsyncIterable[bytes]) -> None:
+        if isinstance(content, bytes):
+            await self._write(head + self._encode(h11.Data(data=content)) + self._encode(h11.EndOfMessage()))
+            return
+        async for part in content:
+            if part:  # in the chunked coding an empty chunk is the end
+                await self._write(head + self._encode(h11.Data(data=part)))
+                head = b""
+        await self._write(head + self._encode(h11.EndOfMessage()))
+
     async def _write(self, data: bytes) -> None:
+        if not data:
+            return
         try:
-            with anyio.fail_after(self._limits.write_timeout):
+            with anyio.move_on_after(self._limits.write_timeout):
                 await self._stream.send(data)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            # A server may refuse a request before it was sent whole: its answer is what we read next.
-            await anyio.lowlevel.checkpoint()
-        except TimeoutError as exc:
-            want = f"{self._limits.write_timeout:g} s"
-            raise DeadlineError("the peer took nothing for too long", want=want) from exc
+                return
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+            raise _NotTakenError from exc
+        raise DeadlineError("the peer took nothing for too long", want=f"{self._limits.write_timeout:g} s")
 
     async def _next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
         while True:
@@ -273,7 +278,7 @@ class _Connection:
 
     async def _read(self) -> bytes:
         try:
-            with anyio.fail_after(self._limits.read_timeout):
+            with anyio.move_on_after(self._limits.read_timeout):
                 return await self._stream.receive(_PART)
         except anyio.EndOfStream:
             self._ended = True
@@ -282,14 +287,17 @@ class _Connection:
             return b""
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
             raise DisconnectedError("the connection broke in the middle of an exchange") from exc
-        except TimeoutError as exc:
-            want = f"{self._limits.read_timeout:g} s"
-            raise DeadlineError("the peer sent nothing for too long", want=want) from exc
+        raise DeadlineError("the peer sent nothing for too long", want=f"{self._limits.read_timeout:g} s")
 
     def _breach(self) -> DisconnectedError | RemoteProtocolError:
         if self._ended:
             return DisconnectedError("the peer closed the connection before its answer ended")
         return RemoteProtocolError("the peer's answer is not HTTP/1.1", section="RFC 9112")
+
+
+@final
+class _NotTakenError(Exception):
+    """The peer takes nothing more of a request."""
 
 
 @final

@@ -6,7 +6,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -173,6 +173,22 @@ async def test_peer_that_takes_nothing_is_a_deadline_error() -> None:
         async with opened(HttpLimits(write_timeout=0.2)) as transport:
             with pytest.raises(DeadlineError):
                 await fetch(transport, HttpRequest(method="POST", url=url, content=much()))
+
+
+async def test_endless_request_ends_with_the_connection() -> None:
+    stopped = anyio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(1 << 16)
+        finally:
+            stopped.set()
+
+    async with peer(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n") as url, opened() as transport:
+        with anyio.fail_after(5), suppress(DisconnectedError):  # closing on unread bytes may take the answer away
+            assert await fetch(transport, HttpRequest(method="POST", url=url, content=endless())) == (413, b"")
+    assert stopped.is_set()
 
 
 async def test_no_free_connection_is_a_connect_error() -> None:
