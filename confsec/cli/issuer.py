@@ -1,4 +1,4 @@
-"""`confsec issuer`: running it, its accounts and its keys."""
+"""`confsec issuer`: running it, its accounts, its keys, and what users are told of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from attrs import frozen
 
 from confsec.backends.issuer_stores import open_issuer_store
 from confsec.cli.issuer_accounts import account_commands
+from confsec.cli.issuer_directory import directory_command
 from confsec.cli.issuer_keys import choose_passphrase, key_commands
 from confsec.cli.role_commands import role_command
 from confsec.roles.config import setting
@@ -63,3 +64,4 @@ command.add_command(
 )
 command.add_command(account_commands)
 command.add_command(key_commands)
+command.add_command(directory_command)

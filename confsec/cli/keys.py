@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -15,7 +13,7 @@ import click
 from confsec.backends import system
 from confsec.cli.duration import DURATION
 from confsec.cli.fetch import fetch
-from confsec.cli.output import print_json, run_async
+from confsec.cli.output import print_json, replace_bytes, run_async
 from confsec.errors import ConfigError, ConfsecError
 from confsec.protocol.directory import MAX_DIRECTORY, ServiceDirectory
 from confsec.protocol.gateway_keys import GatewayKey
@@ -153,7 +151,7 @@ def _directory(relay: str, router: str, keys: tuple[Path, ...], gateway: str, ou
     text = directory.to_toml()
     if ServiceDirectory.from_toml(text) != directory:  # reads every member, and says which one is wrong
         raise ConfigError("the directory would not be read back as it was written")
-    _replace(out, text.encode())
+    replace_bytes(out, text.encode())
     _print_directory(out, directory, sha256(text.encode()).hexdigest(), as_json=as_json)
 
 
@@ -242,17 +240,6 @@ def _state(key: GatewayKey, now: datetime) -> str:
 
 
 # --- The directory ----------------------------------------------------------------------------------------------------
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a public file as a whole: a web server that reads it meanwhile finds the old one or the new one."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(data)
-        Path(file.name).chmod(0o644)
-        os.replace(file.name, path)  # noqa: PTH105 - Path.replace says the same in the other order
-    except OSError as exc:
-        raise ConfigError(f"{path} cannot be written", got=exc.strerror) from exc
 
 
 def _print_directory(path: Path, directory: ServiceDirectory, digest: str, *, as_json: bool) -> None:

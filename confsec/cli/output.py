@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +22,16 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.tree import Tree
 
-__all__ = ["console", "print_json", "proof_tree", "read_bytes", "read_policy", "run_async", "write_bytes"]
+__all__ = [
+    "console",
+    "print_json",
+    "proof_tree",
+    "read_bytes",
+    "read_policy",
+    "replace_bytes",
+    "run_async",
+    "write_bytes",
+]
 
 _T = TypeVar("_T")
 
@@ -86,6 +97,20 @@ def write_bytes(path: Path, data: bytes, what: str) -> None:
         path.write_bytes(data)
     except OSError as exc:
         raise ConfigError(f"{what} {path} cannot be written: {exc.strerror}") from exc
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write a public file as a whole: a web server that reads it meanwhile finds the old one or the new one.
+
+    Raises `ConfigError`.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(data)
+        Path(file.name).chmod(0o644)
+        os.replace(file.name, path)  # noqa: PTH105 - Path.replace says the same in the other order
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be written", got=exc.strerror) from exc
 
 
 def read_policy(path: Path) -> Policy:

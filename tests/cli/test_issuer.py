@@ -8,12 +8,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from attrs import evolve
 
 from confsec.backends import libcrypto_rsa
 from confsec.backends.issuer_stores import open_issuer_store
@@ -22,12 +24,15 @@ from confsec.backends.libcrypto_rsa import LibcryptoKey
 from confsec.cli import issuer_keys, run
 from confsec.cli.issuer import IssuerCommandConfig
 from confsec.errors import ConfigError
+from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.privacy_pass import BatchTokenClient, PendingToken, TokenIssued
 from confsec.protocol.token_batch import MEDIA_TYPE_BATCH_REQUEST
+from confsec.protocol.token_challenge import TokenChallenge
 from confsec.protocol.token_directory import ISSUER_DIRECTORY_PATH, IssuerDirectory
 from confsec.protocol.token_keys import BLIND_RSA
 from confsec.roles.config import config_fields
 from confsec.roles.issuer import TOKEN_REQUEST_PATH
+from confsec.roles.issuer_key_folder import write_token_key
 from confsec.testing import seeded_randbytes
 from tests.backends.rsa_cases import pem_of
 from tests.protocol.token_cases import CHALLENGE
@@ -187,6 +192,88 @@ def test_no_prime_is_searched_without_a_passphrase(
 def test_rotation_of_a_folder_that_is_not_there_says_what_to_do(folder: str, capsys: Capture) -> None:
     assert run(["issuer", "keys", "rotate", "--folder", folder]) == 2
     assert "keys new" in capsys.readouterr().err
+
+
+# --- The directory ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Path:
+    """Return a directory file without an issuer, and make the keys of two gateways."""
+    for name in ("gateway", "issuer-gateway"):
+        assert run(["keys", "gateway", "--out", str(tmp_path / f"{name}.key")]) == 0
+    path = tmp_path / "service.toml"
+    options = ["--relay", "https://relay.example/", "--router", "https://router.example", "--out", str(path)]
+    assert run(["keys", "directory", *options, "--keys", str(tmp_path / "gateway.key")]) == 0
+    return path
+
+
+def write_directory(service: Path, folder: str, *options: str, relay: str = "https://relay.example/issuer") -> int:
+    arguments = ["--service", str(service), "--folder", folder, "--relay", relay]
+    keys = ["--gateway-keys", str(service.parent / "issuer-gateway.key")]
+    return run(["issuer", "directory", *arguments, *keys, *options])
+
+
+def test_directory_gets_the_issuer_and_keeps_what_it_had(service: Path, folder: str, capsys: Capture) -> None:
+    before = ServiceDirectory.from_toml(service.read_text())
+    output(capsys, "keys", "new", "--folder", folder)
+    output(capsys, "keys", "rotate", "--folder", folder)
+    assert write_directory(service, folder, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    directory = ServiceDirectory.from_toml(service.read_text())
+    assert evolve(directory, issuer=None) == before
+    assert directory.issuer is not None
+    assert directory.issuer.token_challenge == TokenChallenge(
+        BLIND_RSA, "issuer.confsec.invalid", origin_info="router.example"
+    )
+    keys = values(capsys, "keys", "list", "--folder", folder)["keys"]
+    assert printed["token_key_ids"] == [key["token_key_id"] for key in keys]
+    assert [epoch.key.token_key_id.hex() for epoch in directory.issuer.token_keys] == printed["token_key_ids"]
+    assert printed["sha256"] == sha256(service.read_bytes()).hexdigest() == directory.digest.hex()
+    # Once more, and the keys are those of today.
+    assert write_directory(service, folder) == 0
+    assert printed["sha256"] in capsys.readouterr().out
+
+
+def test_key_whose_tokens_still_pay_stays_in_the_directory(service: Path, folder: str, capsys: Capture) -> None:
+    begin = datetime.now(UTC) - timedelta(hours=2)
+    write_token_key(
+        Path(folder),
+        lambda: LibcryptoKey.from_pem(pem_of("rsa2048")),
+        PASSPHRASE.encode,
+        not_before=begin,
+        not_after=begin + timedelta(hours=1),
+    )
+    assert write_directory(service, folder, "--keep", "59m") == 2
+    assert "keys new" in capsys.readouterr().err
+    assert write_directory(service, folder, "--keep", "61m") == 0
+
+
+@pytest.mark.parametrize(
+    "options, word",
+    [
+        (["--origin", "issuer"], "origin"),
+        (["--origin", "http://issuer.example"], "https"),
+        (["--keep", "x"], "duration"),
+    ],
+)
+def test_directory_that_clients_could_not_use_is_not_written(
+    options: list[str], word: str, service: Path, folder: str, capsys: Capture
+) -> None:
+    output(capsys, "keys", "new", "--folder", folder)
+    before = service.read_bytes()
+    assert write_directory(service, folder, *options) == 2
+    assert word in capsys.readouterr().err
+    assert write_directory(service, folder, relay="http://relay.example/issuer") == 2
+    assert service.read_bytes() == before
+
+
+def test_file_that_is_no_directory_is_left_alone(service: Path, folder: str, capsys: Capture) -> None:
+    output(capsys, "keys", "new", "--folder", folder)
+    for content in (b"x = 1", b"\xff"):
+        service.write_bytes(content)
+        assert write_directory(service, folder) == 2
+        assert service.read_bytes() == content
 
 
 # --- The role ---------------------------------------------------------------------------------------------------------
