@@ -14,7 +14,7 @@ from cryptography.hazmat.backends.openssl import backend
 
 __all__ = ["describe_machine"]
 
-_PACKAGES: Final = ("anyio", "attrs", "cryptography", "httpcore2", "httptools", "uvicorn", "uvloop")
+_PACKAGES: Final = ("anyio", "attrs", "cryptography", "h11", "httptools", "uvicorn", "uvloop")
 
 
 def describe_machine() -> dict[str, str]:

@@ -18,7 +18,6 @@ HEAVY = {
     "click",
     "cryptography",
     "h11",
-    "httpcore2",
     "httptools",
     "httpx",
     "httpx2",
@@ -68,7 +67,7 @@ def test_pure_core_imports_no_event_loop_and_no_server() -> None:
         "import importlib, pkgutil, confsec.protocol as p;"
         "[importlib.import_module(m.name) for m in pkgutil.walk_packages(p.__path__, 'confsec.protocol.')]"
     )
-    assert modules_after(program) & {"anyio", "asyncio", "httpcore2", "trio", "uvicorn"} == set()
+    assert modules_after(program) & {"anyio", "asyncio", "h11", "trio", "uvicorn"} == set()
 
 
 def test_every_module_imports_or_says_which_extra_is_missing() -> None:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-CORE = {"anyio", "attrs", "cbor2", "click", "cryptography", "httpcore2", "rich"}
+CORE = {"anyio", "attrs", "cbor2", "click", "cryptography", "h11", "rich"}
 """The core is what a client needs. A new name here is a decision: everyone downloads it."""
 
 COPYLEFT = {"gmpy2"}

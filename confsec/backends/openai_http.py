@@ -103,7 +103,7 @@ def open_openai_http(
     health_path: str = "/v1/models",
 ) -> OpenAiHttpEngine:
     """Return an engine at an http or https URL, or at a Unix socket: `unix:/path/to.sock`. Raises `ConfigError`."""
-    # httpcore2 is slow to import, and a program that brings its own transport has no need of it.
+    # Late: a program that brings its own transport has no need of ours.
     from confsec.backends.http import HttpLimits, HttpTransport
 
     # A connection that the server is about to close must not be used again. Most close idle ones after five seconds;

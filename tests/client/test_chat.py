@@ -20,6 +20,7 @@ from confsec.protocol.bhttp import Request, Response
 from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy
 from confsec.protocol.proof import verify_proof
 from confsec.sync_client import SyncClient
+from confsec.wallet import Wallet
 from tests.client.engine import ANSWER, JSON, SSE, new_wire
 from tests.client.wire import ServiceTransport
 
@@ -37,7 +38,8 @@ def wire() -> ServiceTransport:
 def talk(wire: ServiceTransport, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Chat:
     """Run `confsec chat` over the service in memory; return the exit status and what it wrote."""
 
-    def new_client(service: str, *, policy: Policy) -> SyncClient:
+    def new_client(service: str, *, policy: Policy, wallet: Wallet | None) -> SyncClient:
+        assert wallet is None
         assert service == "service.toml"
         return SyncClient(wire.service.directory, policy=policy, transport=wire)
 

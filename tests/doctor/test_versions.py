@@ -23,13 +23,13 @@ from confsec.protocol.kem import Kem, kem_from_id
 
 REQUIREMENTS = [
     "anyio>=4.12",
-    "httpcore2[asyncio]>=2.10",
+    "h11>=0.16",
     f"{DISTRIBUTION}[server]; extra == 'all'",
     "uvicorn>=0.40 ; extra == 'server'",
     "uvloop>=0.22 ; sys_platform != 'win32' and extra == 'server'",
     "pytest>=8.4 ; extra == 'test'",
 ]
-GOOD = {DISTRIBUTION: "0.1.0", "anyio": "4.12.0", "httpcore2": "2.10", "uvicorn": "1.0", "uvloop": "0.22.1"}
+GOOD = {DISTRIBUTION: "0.1.0", "anyio": "4.12.0", "h11": "0.16", "uvicorn": "1.0", "uvloop": "0.22.1"}
 
 
 def look(installed: dict[str, str], requirements: Sequence[str] = REQUIREMENTS) -> dict[str, Finding]:
