@@ -119,7 +119,6 @@ class PendingToken:
         """
         if challenge.token_type != token_key.token_type:
             raise TokenTypeError("challenge and token key are for different types of token")
-        check_extensions(token_key.token_type, extensions)
         token_input = TokenInput(
             token_key.token_type, randbytes(NONCE_SIZE), challenge.digest(), token_key.token_key_id
         )

@@ -113,11 +113,11 @@ class IssuerDirectory:
         return json.dumps({"issuer-request-uri": self.issuer_request_uri, "token-keys": keys}).encode()
 
 
-def _decode_key(value: object) -> IssuerDirectoryKey:
+def _decode_key(value: Any) -> IssuerDirectoryKey:
     token_type = _number(_member(value, "token-type", int), 0xFFFF)
     token_key = decode_base64url_padded(_member(value, "token-key", str))
     not_before = None
-    if isinstance(value, dict) and "not-before" in value:
+    if "not-before" in value:
         not_before = _number(_member(value, "not-before", int), _MAX_TIME)
     return IssuerDirectoryKey(token_type, token_key, not_before)
 

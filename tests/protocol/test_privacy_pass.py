@@ -447,6 +447,12 @@ def test_any_cut_of_a_pending_token_is_refused() -> None:
             PendingToken.decode(encoded[:size])
 
 
+def test_bytes_after_a_pending_token_are_refused() -> None:
+    for pending in (PENDING, METADATA_PENDING):
+        with pytest.raises(DecodeError):
+            PendingToken.decode(pending.encode() + b"\x00")
+
+
 def test_secrets_of_a_pending_token_are_not_shown() -> None:
     assert "inverse" not in repr(PENDING)
     assert "nonce" not in repr(PENDING)
