@@ -24,10 +24,15 @@ from tests.support import ROOT
 
 __all__ = [
     "GO_CHRIS_WOOD",
+    "GO_CIRCL",
     "GO_OPENPCC",
+    "GO_PAT",
     "JS_BHTTP",
+    "JS_PRIVACYPASS",
     "PROGRAMS",
     "RUST",
+    "RUST_PRIVACYPASS",
+    "TOKEN_PROGRAMS",
     "PeerMissingError",
     "Program",
     "ToolMissingError",
@@ -110,6 +115,44 @@ JS_BHTTP = Program(
     run=("node", "peer.js"),
 )
 PROGRAMS = (RUST, GO_OPENPCC, GO_CHRIS_WOOD, JS_BHTTP)
+"""Those that speak Oblivious HTTP and binary HTTP."""
+
+GO_CIRCL = Program(
+    name="Go circl v1.6.5",
+    tool=("go", "version"),
+    folder="go-circl",
+    also="go",
+    builds=(("go", "build", "-o", "circl-peer", "."),),
+    run=("./circl-peer",),
+)
+GO_PAT = Program(
+    name="Go pat-go",
+    tool=("go", "version"),
+    folder="go-pat",
+    also="go",
+    builds=(
+        # Pinned by commit, as above.
+        ("go", "get", "github.com/cloudflare/pat-go@3d584627c34da05ca9cc298149bb19c5d6bfe553"),
+        ("go", "build", "-mod=mod", "-o", "pat-peer", "."),
+    ),
+    run=("./pat-peer",),
+)
+JS_PRIVACYPASS = Program(
+    name="JS privacypass-ts 0.8.1",
+    tool=("npm", "--version"),
+    folder="js-privacypass",
+    builds=(("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"),),
+    run=("node", "peer.js"),
+)
+RUST_PRIVACYPASS = Program(
+    name="Rust privacypass 0.2.0-pre.4",
+    tool=("cargo", "--version"),
+    folder="rust-privacypass",
+    builds=(("cargo", "build", "--quiet", "--release", "--locked"),),
+    run=("target/release/confsec-interop-privacypass",),
+)
+TOKEN_PROGRAMS = (GO_CIRCL, GO_PAT, JS_PRIVACYPASS, RUST_PRIVACYPASS)
+"""Those that have blind signatures or tokens."""
 
 
 def build(program: Program, report: Callable[[str], None] = print) -> tuple[str, ...]:
@@ -203,7 +246,7 @@ def _line_with(pattern: re.Pattern[str], output: str) -> str:
 
 
 if __name__ == "__main__":
-    for each in PROGRAMS:
+    for each in (*PROGRAMS, *TOKEN_PROGRAMS):
         try:
             build(each)
         except PeerMissingError as exc:

@@ -22,10 +22,15 @@ from attrs import field, frozen
 
 from tests.interop.build import (
     GO_CHRIS_WOOD,
+    GO_CIRCL,
     GO_OPENPCC,
+    GO_PAT,
     JS_BHTTP,
+    JS_PRIVACYPASS,
     PROGRAMS,
     RUST,
+    RUST_PRIVACYPASS,
+    TOKEN_PROGRAMS,
     PeerMissingError,
     Program,
     ToolMissingError,
@@ -34,10 +39,15 @@ from tests.interop.build import (
 
 __all__ = [
     "GO_CHRIS_WOOD",
+    "GO_CIRCL",
     "GO_OPENPCC",
+    "GO_PAT",
     "JS_BHTTP",
+    "JS_PRIVACYPASS",
     "PROGRAMS",
     "RUST",
+    "RUST_PRIVACYPASS",
+    "TOKEN_PROGRAMS",
     "Peer",
     "PeerError",
     "PeerGateway",

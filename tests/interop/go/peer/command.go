@@ -51,6 +51,27 @@ type Command struct {
 	Headers [][2]string `json:"headers"`
 	Content Octets      `json:"content"`
 
+	// Tokens and blind signatures.
+	TokenType     uint16  `json:"token_type"`
+	Variant       string  `json:"variant"`
+	PrivateKey    Octets  `json:"private_key"`
+	PublicKey     Octets  `json:"public_key"`
+	TokenKey      Octets  `json:"token_key"`
+	Msg           Octets  `json:"msg"`
+	InputMsg      Octets  `json:"input_msg"`
+	BlindedMsg    Octets  `json:"blinded_msg"`
+	BlindSig      Octets  `json:"blind_sig"`
+	Sig           Octets  `json:"sig"`
+	Info          *Octets `json:"info"`
+	Challenge     Octets  `json:"challenge"`
+	TokenRequest  Octets  `json:"token_request"`
+	TokenResponse Octets  `json:"token_response"`
+	Token         Octets  `json:"token"`
+
+	IssuerName        string   `json:"issuer_name"`
+	RedemptionContext Octets   `json:"redemption_context"`
+	Origins           []string `json:"origins"`
+
 	What       string `json:"what"`
 	Size       int    `json:"size"`
 	Iterations int    `json:"iterations"`
