@@ -20,7 +20,16 @@ from attrs import evolve, frozen
 from confsec.backends.api import Clock, Headers, header
 from confsec.backends.issuer_store import Account, Charge, IssuerStore
 from confsec.backends.system import monotonic as system_monotonic, now as system_now
-from confsec.errors import BusyError, ConfigError, ConfsecError, DecodeError, LimitError, TokenError
+from confsec.errors import (
+    BackendError,
+    BusyError,
+    ConfigError,
+    ConfsecError,
+    DecodeError,
+    LimitError,
+    RateLimitError,
+    TokenError,
+)
 from confsec.protocol.privacy_pass import BatchTokenIssuer, SignatureNeeded, TokenIssuer
 from confsec.protocol.problem import Problem
 from confsec.protocol.token_batch import (
@@ -154,6 +163,17 @@ class Issuer(Role):
     # --- Token requests, in the order of what they cost us ------------------------------------------------------------
 
     async def _token_request(self, exchange: Exchange) -> None:
+        try:
+            await self._issue(exchange)
+        except RateLimitError:
+            raise
+        except BackendError as exc:
+            # What a database or a device says of itself is for the operator, not for whoever asks.
+            _log.warning("the issuer's store or signer: %s", exc)
+            kind = BusyError if isinstance(exc, BusyError) else BackendError
+            raise kind("the issuer cannot do this now", hint="Ask again under the same id") from exc
+
+    async def _issue(self, exchange: Exchange) -> None:
         request = await self._authenticated(exchange)
         ring, now = self._ring, self._now()
         issuer = ring.batch_token_issuer(now) if request.batch else ring.token_issuer(now)

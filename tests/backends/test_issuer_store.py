@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from itertools import count
 from pathlib import Path
 
 import anyio
-import psycopg
 import pytest
 from attrs import evolve
-from psycopg.sql import SQL, Identifier
 
 from confsec.backends.issuer_store import Account, Charge, Usage
-from confsec.backends.issuer_store_postgres import postgres_issuer_store
 from confsec.backends.issuer_store_sqlite import sqlite_issuer_store
 from confsec.backends.issuer_store_threaded import ThreadedIssuerStore
+from confsec.backends.issuer_stores import open_issuer_store
 from confsec.errors import (
     AccountError,
     AccountRevokedError,
@@ -32,29 +30,14 @@ from confsec.errors import (
     TokenEpochError,
 )
 from confsec.testing import EPOCH
-from tests.servers import Server, running_postgres
+from tests.servers import Server
+from tests.support import needs_packages
 
 pytestmark = pytest.mark.anyio
 
 Open = Callable[[], ThreadedIssuerStore]
 DAY = timedelta(days=1)
-_numbers = count()
 KEY_ID, NEXT_KEY_ID = bytes(32), b"\x01" * 32
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
-    with running_postgres() as server:
-        yield server
-
-
-@pytest.fixture
-def database(postgres: Server) -> str:
-    """Return the URL of a schema without tables."""
-    schema = f"issuer_{next(_numbers)}"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(schema)))
-    return f"{postgres.url}&options=-csearch_path%3D{schema}"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -62,8 +45,8 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Return what opens another handle to one store."""
     if request.param == "sqlite":
         return lambda: sqlite_issuer_store(tmp_path / "issuer.db")
-    url: str = request.getfixturevalue("database")
-    return lambda: postgres_issuer_store(url)
+    url: str = request.getfixturevalue("postgres_url")
+    return lambda: open_issuer_store(url)
 
 
 def account(name: str = "a", *, quota: int = 10, label: str = "") -> Account:
@@ -216,9 +199,10 @@ async def test_sweep_forgets_what_expired_and_refuses_it_from_then_on(open_store
 
 
 async def test_sweep_takes_more_than_a_page(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    for database in ("sqlite", "postgres"):
-        monkeypatch.setattr(f"confsec.backends.issuer_store_{database}.PAGE_ROWS", 2)
     async with opened(open_store, account()) as store:
+        for name, module in sys.modules.items():
+            if name.startswith("confsec.backends.issuer_store_") and hasattr(module, "PAGE_ROWS"):
+                monkeypatch.setattr(module, "PAGE_ROWS", 2)
         for number in range(5):
             await store.charge(charge(number))
         assert await store.sweep(EPOCH + DAY) == 5
@@ -283,21 +267,24 @@ async def test_file_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 async def test_text_that_is_no_conninfo_is_refused() -> None:
+    needs_packages("psycopg")
     with pytest.raises(ConfigError) as raised:
-        postgres_issuer_store("postgresql://user:secret@[host/")
+        open_issuer_store("postgresql://user:secret@[host/")
     assert "secret" not in str(raised.value)
 
 
-async def test_server_that_is_killed_loses_nothing_and_is_found_again(postgres: Server, database: str) -> None:
-    store = postgres_issuer_store(database)
+async def test_server_that_is_killed_loses_nothing_and_is_found_again(
+    postgres_server: Server, postgres_url: str
+) -> None:
+    store = open_issuer_store(postgres_url)
     await store.add_account(account())
     await store.charge(charge(1))
-    postgres.kill()
+    postgres_server.kill()
     try:
         with pytest.raises(BackendError):
             await store.charge(charge(2))
     finally:
-        postgres.start()
+        postgres_server.start()
     assert not await until_it_answers(store, charge(1))
     # Whether the second was charged nobody knows; asking again finds out, and leaves it charged once.
     await until_it_answers(store, charge(2))

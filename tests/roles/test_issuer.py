@@ -352,7 +352,9 @@ async def test_signer_that_fails_leaves_a_charge_and_the_repetition_is_free(tmp_
         assert await served.charged() == [1]
 
 
-async def test_nothing_is_signed_while_the_store_does_not_answer(tmp_path: Path) -> None:
+async def test_nothing_is_signed_while_the_store_does_not_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     signer = OpenSigner()
     (tmp_path / "not a folder").write_bytes(b"")
     broken = sqlite_issuer_store(tmp_path / "not a folder" / "issuer.db")
@@ -360,6 +362,8 @@ async def test_nothing_is_signed_while_the_store_does_not_answer(tmp_path: Path)
         answer = await served.client.post(ask_one()[1])
         assert answer.problem == (503, "busy")
         assert "retry-after" in dict(answer.headers)
+        assert b"not a folder" not in answer.body  # where things are is for the operator alone
+        assert "not a folder" in caplog.text
         assert signer.signed == 0
         assert (await served.client.get("/healthz")).status == 503
 
