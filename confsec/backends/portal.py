@@ -17,6 +17,8 @@ import anyio
 from anyio.from_thread import BlockingPortal
 from attrs import frozen
 
+from confsec.errors import LocalProtocolError
+
 __all__ = ["AtClose", "PortalThread", "call"]
 
 _T = TypeVar("_T")
@@ -63,20 +65,34 @@ def call(portal: BlockingPortal, function: Callable[[], Coroutine[None, None, _T
     When something interrupts the wait, as Ctrl-C does, the call is cancelled and has ended before this raises: what it
     was using can be closed then.
     """
-    ended = Event()
+    interrupted, ended = Event(), Event()
+    scopes: list[anyio.CancelScope] = []
 
     async def run() -> _T:
+        if interrupted.is_set():
+            raise LocalProtocolError("the call was interrupted before it began")
+        scopes.append(anyio.CancelScope())
         try:
-            return await function()
+            with scopes[0]:
+                return await function()
+            raise LocalProtocolError("the call was interrupted")  # nobody waits for it any more
         finally:
             ended.set()
 
-    future = portal.start_task_soon(run)
+    def interrupt() -> bool:
+        interrupted.set()
+        for scope in scopes:
+            scope.cancel()
+        return bool(scopes)
+
     try:
-        return future.result()
+        return portal.start_task_soon(run).result()
     except BaseException:
-        future.cancel()
-        ended.wait()
+        # Ctrl-C may come at any moment, also while the task is on its way. Inside the loop there is no such moment: the
+        # call has begun, and then it is cancelled and awaited, or it never will.
+        with suppress(RuntimeError):  # the portal has ended, and with it whatever ran there
+            if portal.call(interrupt):
+                ended.wait()
         raise
 
 
