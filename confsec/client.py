@@ -254,16 +254,25 @@ class Client:
             raise ConfigError("there are no tokens to fetch", want="a service that takes tokens, and a wallet")
         return await self._wallet.fetch(issuer, self._issuer_client(loaded, issuer, self._wallet), count)
 
+    @property
+    def pays(self) -> bool:
+        """Whether the client has a wallet."""
+        return self._wallet is not None
+
     async def keep_wallet_filled(self) -> None:
-        """Fetch tokens in the background, at random times, until it is cancelled. Run it in a task of its own."""
+        """Fetch tokens in the background, at random times, until it is cancelled. Run it in a task of its own.
+
+        Returns at once if the service takes no tokens. Raises `ConfigError` without a wallet.
+        """
+        if self._wallet is None:
+            raise ConfigError("there is no wallet to fill", hint="Give the client one")
         loaded = await self._load()
         issuer = loaded.directory.issuer
-        if issuer is None or self._wallet is None:
-            raise ConfigError("there is no wallet to fill", want="a service that takes tokens, and a wallet")
+        if issuer is None:
+            return
 
         async def newest() -> IssuerEntry:
-            entry = (await self._reload(loaded)).directory.issuer
-            return entry or issuer
+            return (await self._reload(loaded)).directory.issuer or issuer
 
         await self._wallet.keep_filled(newest, self._issuer_client(loaded, issuer, self._wallet))
 

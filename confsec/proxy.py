@@ -33,7 +33,7 @@ from confsec.errors import (
 )
 from confsec.privacy_hints import IDENTIFYING_FIELDS, identifying_fields
 from confsec.protocol.proof import Proof
-from confsec.roles.asgi import Exchange, Handler, NotFoundError, Role
+from confsec.roles.asgi import Exchange, Handler, NotFoundError, Role, in_background
 from confsec.roles.config import RoleConfig, at_least, setting
 
 __all__ = ["PROOF_HEADER", "PROOF_PATH", "ForeignCallerError", "Proxy", "ProxyConfig", "Warn"]
@@ -118,10 +118,15 @@ class Proxy(Role):
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
-        """Look at the service before the first prompt comes: one that is not trusted is refused at the start."""
+        """Look at the service before the first prompt comes: one that is not trusted is refused at the start.
+
+        A wallet is kept filled as long as the proxy runs, so that fetching tokens says little about spending them.
+        """
+        background = [self._client.keep_wallet_filled] if self._client.pays else []
         try:
             await self._client.refresh()
-            yield
+            async with in_background(*background):
+                yield
         finally:
             with anyio.CancelScope(shield=True):
                 await self._client.aclose()

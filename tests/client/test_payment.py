@@ -19,6 +19,7 @@ from confsec.protocol.policy import UNSAFE_UNATTESTED
 from confsec.protocol.problem import PROBLEM_TYPE, Problem
 from confsec.protocol.proof import TokenUse
 from confsec.protocol.token_http import TokenCredentials
+from confsec.proxy import Proxy, ProxyConfig
 from confsec.testing import FixedClock, seeded_randbytes
 from confsec.wallet import Wallet, WalletSettings
 from tests.client.wallet_issuer import LedgerIssuer, issuer_entry
@@ -208,9 +209,19 @@ async def test_what_is_missing_is_said(tmp_path: Path, shop: Shop) -> None:
             await poor.client.request("POST", CHAT)
     free = ServiceTransport(Service(make_fleet(1)))
     client = Client(free.service.directory, policy=UNSAFE_UNATTESTED, transport=free, wallet=Wallet(None))
-    for call in (client.fetch_tokens, client.keep_wallet_filled):
-        with pytest.raises(ConfigError, match="service that takes tokens"):
-            await call()
+    with pytest.raises(ConfigError, match="service that takes tokens"):
+        await client.fetch_tokens()
+    await client.keep_wallet_filled()
+    with pytest.raises(ConfigError, match="no wallet"):
+        await shop.new_client(None).keep_wallet_filled()
+
+
+async def test_a_proxy_keeps_the_wallet_filled(shop: Shop) -> None:
+    proxy = Proxy(ProxyConfig(service="service.toml"), shop.client)
+    async with shop.wallet, proxy.lifespan():
+        with anyio.fail_after(20):
+            while (await shop.wallet.counts()).unspent < 2:
+                await anyio.sleep(0.01)
 
 
 async def test_a_directory_that_is_not_the_pinned_one_is_refused(shop: Shop) -> None:
