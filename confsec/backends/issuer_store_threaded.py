@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol, final
 
-from attrs import Factory, define, frozen
+from attrs import define, field, frozen
 
 from confsec.backends.group_commit import GroupCommit, Session
 from confsec.backends.issuer_store import Account, Charge, Usage
@@ -49,7 +49,7 @@ class IssuerLedger:
     swept_until: int
     """What expires no later is forgotten: milliseconds since 1970."""
 
-    charged: list[Charge] = Factory(list)
+    charged: list[Charge] = field(factory=list[Charge])
     """What is new on the page, in order."""
 
     def enter_all(self, charges: Iterable[Charge]) -> list[bool | ConfsecError]:

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 _SCHEMA_LOCK: Final = 0x636F6E66  # "conf": a number that other programs on the database hardly use
 _SECONDS: Final = 10
-"""How long a statement or the server's silence may last."""
+"""How long a statement or the server's silence may last; stands in the settings, too."""
 
 _DEFAULTS: Final = {
     "application_name": "confsec",
@@ -32,9 +32,9 @@ _DEFAULTS: Final = {
 }
 
 # Stricter than "on" is left as it is: remote_apply waits for a standby as well.
-_SETTINGS: Final[LiteralString] = f"""
+_SETTINGS: Final[LiteralString] = """
     SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') <> 'remote_apply';
-    SELECT set_config('statement_timeout', '{_SECONDS}s', FALSE)
+    SELECT set_config('statement_timeout', '10s', FALSE)
 """
 
 
