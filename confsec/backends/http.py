@@ -188,7 +188,7 @@ class _Connection:
 
     def __init__(self, origin: _Origin, stream: anyio.abc.ByteStream, limits: HttpLimits) -> None:
         self.origin = origin
-        self.idle_since = 0.0
+        self.idle_since: float = 0.0
         self._stream = stream
         self._socket = _raw_socket(stream)
         self._limits = limits

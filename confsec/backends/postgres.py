@@ -10,8 +10,8 @@ try:
     import psycopg
     import psycopg.abc
     import psycopg.conninfo
-except ImportError as exc:
-    raise MissingExtraError("psycopg", extra="postgres") from exc
+except ImportError as _missing:
+    raise MissingExtraError("psycopg", extra="postgres") from _missing
 
 __all__ = ["DurableConnection"]
 

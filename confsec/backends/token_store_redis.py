@@ -20,8 +20,8 @@ try:
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
-except ImportError as exc:
-    raise MissingExtraError("redis", extra="redis") from exc
+except ImportError as _missing:
+    raise MissingExtraError("redis", extra="redis") from _missing
 
 __all__ = ["redis_token_store"]
 

@@ -22,7 +22,7 @@ def make_router(config: RouterConfig) -> Router:
     if config.unsafe_no_tokens:
         raise ConfigError("directory and unsafe_no_tokens exclude each other", hint="Take tokens, or let everybody in")
     if not config.token_store:
-        raise ConfigError("the key token_store is missing", hint="For instance: --token-store sqlite:///spent.db")
+        raise ConfigError("the key token_store is missing", hint="For instance: --token-store sqlite:spent.db")
     from confsec.backends.token_stores import open_token_store
 
     grace = timedelta(seconds=config.token_grace)
@@ -40,6 +40,6 @@ command: click.Command = role_command(
 
     \b
     confsec router --port 8003 --nodes http://127.0.0.1:8004 --unsafe-no-tokens
-    confsec router --nodes http://127.0.0.1:8004 --directory service.toml --token-store sqlite:///spent.db
+    confsec router --nodes http://127.0.0.1:8004 --directory service.toml --token-store sqlite:spent.db
     """,
 )

@@ -44,7 +44,10 @@ def show(wallet_file: str, *, as_json: bool) -> None:
     """Show what a wallet holds, and what is in doubt.
 
     A token in doubt was marked for a request of which nobody knows what became. It is never sent again.
-    """
+
+    \b
+    confsec wallet show --wallet wallet.db
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     wallet = _existing(wallet_file)
 
     async def look() -> dict[str, int]:
@@ -83,7 +86,10 @@ def fetch(wallet_file: str, service: str, count: int | None) -> None:
 
     The account's API key is read from the environment variable CONFSEC_ACCOUNT, so that it stands in no list of
     processes.
-    """
+
+    \b
+    CONFSEC_ACCOUNT=csk_… confsec wallet fetch --wallet wallet.db --service service.toml
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     wallet = open_wallet(wallet_file)
     if wallet is None or not wallet.account:
         raise ConfigError(
@@ -104,7 +110,10 @@ def export(wallet_file: str, file: Path) -> None:
     """Take all unspent tokens out of a wallet and write them to FILE, for `confsec wallet import`.
 
     Whoever has FILE can spend them. In this wallet they count as spent.
-    """
+
+    \b
+    confsec wallet export --wallet wallet.db tokens.toml
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     wallet = _existing(wallet_file)
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -129,7 +138,11 @@ def _entry(token: Token, expires_at: datetime) -> str:
 @_wallet_option
 @click.argument("file", type=click.Path(path_type=Path))
 def import_tokens(wallet_file: str, file: Path) -> None:
-    """Put the tokens of FILE, which `confsec wallet export` wrote, into a wallet."""
+    """Put the tokens of FILE, which `confsec wallet export` wrote, into a wallet.
+
+    \b
+    confsec wallet import --wallet other.db tokens.toml
+    """  # noqa: D301 - click keeps lines as they are after a backspace
     wallet = open_wallet(wallet_file)
     tokens = _read_tokens(file)
 

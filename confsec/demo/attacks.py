@@ -92,7 +92,7 @@ class Target:
     def __init__(self, service: DemoService, question: bytes) -> None:
         """Attack `service`, on which `question` is a chat completion request (JSON) that works."""
         self.service = service
-        self.directory = service.directory
+        self.directory: ServiceDirectory = service.directory
         self.question = question
         self.transport: Transport = HttpTransport()
 

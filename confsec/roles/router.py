@@ -64,7 +64,7 @@ class RouterConfig(HopConfig):
         help="The service's directory file, for its token challenge and the issuer's keys; it is read again and again.",
     )
     token_store: str = setting(
-        "", help="Where spent tokens are kept: sqlite:///PATH, postgresql://…, redis://… (see docs/token-stores.md)."
+        "", help="Where spent tokens are kept: sqlite:PATH, postgresql://…, redis://… (see docs/token-stores.md)."
     )
     token_grace: float = setting(
         300.0, help="Seconds that tokens still pay after their key's time, since clocks differ.", check=at_least(0)
