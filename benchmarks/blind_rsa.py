@@ -17,6 +17,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
 from cryptography.hazmat.primitives.hashes import SHA384
 
+from benchmarks.blind_rsa_peers import peer_rows
 from benchmarks.measure import Contender, Plan, measure, timed
 from benchmarks.peers import Peers
 from benchmarks.report import Report, Row, at_least, at_most, cost, speed_up
@@ -76,6 +77,7 @@ def run(plan: Plan, peers: Peers) -> Report:
             if plan.install or bits == SIZES[0]:
                 rows += _speed_rows(key, portal, plan, missing)
         rows += _client_rows(LibcryptoKey.generate(SIZES[0]), portal, plan)
+        rows += peer_rows(portal, plan, peers)
     return Report(
         name="blind_rsa",
         title=f"blind signatures, with {find_libcrypto().version}",

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self, final
 
 from benchmarks.measure import Contender
-from tests.interop.peers import PROGRAMS, Peer, PeerError, PeerMissingError, PeerSuite, ToolMissingError, start
+from tests.interop.peers import (
+    PROGRAMS,
+    Peer,
+    PeerError,
+    PeerMissingError,
+    PeerSuite,
+    Program,
+    ToolMissingError,
+    start,
+)
+from tests.interop.token_peers import SIGNERS, TokenPeer
 
 __all__ = ["Peers"]
 
@@ -24,14 +35,11 @@ class Peers:
         """What could not be measured, and why."""
         self._wanted = wanted
         self._running: dict[str, Peer] = {}
+        self._signers: dict[str, Peer] | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        for program in PROGRAMS if self._wanted else ():
-            try:
-                self._running[program.name] = self._stack.enter_context(start(program, _report))
-            except (PeerMissingError, ToolMissingError) as exc:
-                self.missing[program.name] = str(exc)
+        self._running = self._start({program.name: program for program in PROGRAMS})
         return self
 
     def __exit__(
@@ -54,10 +62,26 @@ class Peers:
                 found[name] = contender
         return found
 
+    def signers(self, step: str, private_key: bytes) -> dict[str, Contender]:
+        """Return those who have blind signatures and do this step with the key (PKCS #8), by name."""
+        if self._signers is None:
+            self._signers = self._start(SIGNERS)
+        return {name: _signer(TokenPeer(peer), step, private_key) for name, peer in self._signers.items()}
+
     def take_missing(self) -> dict[str, str]:
         """Return what was missing since this was asked last."""
         missing, self.missing = self.missing, {}
         return missing
+
+    def _start(self, programs: Mapping[str, Program]) -> dict[str, Peer]:
+        """Start those that are wanted, and return them by the names given. The others go to `missing`."""
+        running = {}
+        for name, program in programs.items() if self._wanted else ():
+            try:
+                running[name] = self._stack.enter_context(start(program, _report))
+            except (PeerMissingError, ToolMissingError) as exc:
+                self.missing[name] = str(exc)
+        return running
 
 
 def _contender(peer: Peer, what: str, *, size: int, suite: PeerSuite | None, chunk: int) -> Contender:
@@ -67,6 +91,10 @@ def _contender(peer: Peer, what: str, *, size: int, suite: PeerSuite | None, chu
         return peer.bench(what, size=size, suite=suite, iterations=iterations)
 
     return run
+
+
+def _signer(peer: TokenPeer, step: str, private_key: bytes) -> Contender:
+    return lambda iterations: peer.bench(step, private_key, iterations=iterations)
 
 
 def _work(what: str, suite: PeerSuite | None, chunk: int) -> str:

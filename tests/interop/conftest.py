@@ -96,4 +96,4 @@ def _print_matrix(terminalreporter: pytest.TerminalReporter, cells: dict[_Line, 
     terminalreporter.section("interop: whom we spoke with")
     for line, directions in sorted(cells.items(), key=lambda item: (item[0].peer, item[0].form, item[0].suite)):
         results = "   ".join(f"{direction}: {word}" for direction, word in sorted(directions.items()))
-        terminalreporter.write_line(f"{line.peer:<28} {line.form:<14} {line.suite:<38} {results}")
+        terminalreporter.write_line(f"{line.peer:<32} {line.form:<14} {line.suite:<38} {results}")

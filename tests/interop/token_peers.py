@@ -13,13 +13,20 @@ libraries read, and those of tokens as RFC 9578 has them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
 from attrs import field, frozen
 
-from tests.interop.peers import Peer
+from tests.interop.peers import GO_CIRCL, JS_PRIVACYPASS, RUST_PRIVACYPASS, Peer, Program
 
-__all__ = ["PeerBlinded", "PeerRequest", "TokenPeer"]
+__all__ = ["SIGNERS", "PeerBlinded", "PeerRequest", "TokenPeer"]
+
+SIGNERS: Final[dict[str, Program]] = {
+    "Go circl v1.6.5": GO_CIRCL,
+    "JS blindrsa-ts 0.4.4": JS_PRIVACYPASS,
+    "Rust blind-rsa-signatures 0.18.0": RUST_PRIVACYPASS,
+}
+"""The libraries for blind signatures, and the program that each is in."""
 
 
 @frozen

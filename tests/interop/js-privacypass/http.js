@@ -17,9 +17,12 @@ import { issue, issueBatch, newClient } from "./tokens.js";
 const TOKEN_TYPE = TOKEN_TYPES.BLIND_RSA.value;
 const REQUEST_PATH = "/token-request";
 
+// With padding, as RFC 9578, section 4, has it; Node's own base64url goes without.
+const toBase64url = (bytes) => Buffer.from(bytes).toString("base64").replaceAll("+", "-").replaceAll("/", "_");
+
 async function directory(privateKey) {
   const tokenKey = await publicVerif.getPublicKeyBytes(await publicKeyOf(await importPrivateKey(privateKey)));
-  const keys = [{ "token-type": TOKEN_TYPE, "token-key": Buffer.from(tokenKey).toString("base64url") }];
+  const keys = [{ "token-type": TOKEN_TYPE, "token-key": toBase64url(tokenKey) }];
   return JSON.stringify({ "issuer-request-uri": REQUEST_PATH, "token-keys": keys });
 }
 
