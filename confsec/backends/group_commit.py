@@ -2,6 +2,9 @@
 
 Writing durably costs about the same for one row and for hundreds. So what arrives while the thread is busy waits for
 its next turn, and is then done at once: *group commit*. The tasks run on asyncio or trio; the thread sees neither.
+
+Tasks that got their answer often come back with the next item. The thread gives them a moment, a fraction of what the
+last group took: else two halves of the tasks would take turns for ever, or one task and all others, at twice the cost.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from copy import copy
-from typing import Any, Final, Generic, Protocol, TypeVar, cast, final
+from typing import Any, Final, Generic, Protocol, TypeVar, final
 
 import anyio
 import anyio.lowlevel
@@ -26,6 +29,12 @@ MAX_GROUP: Final = 512
 
 MAX_WAITING: Final = 8192
 """Items that may wait. Whoever comes later is refused: waiting longer than this would be of no use to anybody."""
+
+_MOMENT: Final = 0.25
+"""How long the thread waits for as many items as there were a moment ago, as a share of what the last group took."""
+
+_LONGEST_MOMENT: Final = 0.01
+"""Seconds."""
 
 _IDLE: Final = 5.0
 """Seconds without work after which a session is asked whether it still lives: firewalls forget quiet connections."""
@@ -76,12 +85,15 @@ class GroupCommit(Generic[_S]):
         self._open_session = open_session
         self._session: _S | None = None
         self._used_at = self._retry_at = self._pause = 0.0
+        self._last_size, self._last_seconds = 0, 0.0
         self._down: BackendError | None = None
         # What follows is shared by the thread and the loop, and guarded by the condition.
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._queue: deque[_Group] = deque()
         self._joinable: dict[Hashable, _Group] = {}
         self._waiting = 0
+        self._wanted = 1  # so many have to wait before the thread is woken
         self._closing = False
         self._thread: threading.Thread | None = None
         self._ended: anyio.Event | None = None
@@ -96,7 +108,8 @@ class GroupCommit(Generic[_S]):
         await group.done.wait()
         if group.error is not None:
             raise copy(group.error) from group.error  # one for each task: a traceback belongs to one of them
-        return cast("_R", group.results[place])
+        result: _R = group.results[place]
+        return result
 
     async def aclose(self) -> None:
         """Do what is waiting, then close the session and end the thread. Idempotent."""
@@ -110,7 +123,7 @@ class GroupCommit(Generic[_S]):
 
     def _join(self, work: Callable[[_S, Sequence[_T]], Sequence[_R]], item: _T) -> tuple[_Group, int]:
         """Put an item into a group that has not begun. Groups form by the work to be done."""
-        with self._changed:
+        with self._lock:
             if self._closing:
                 raise LocalProtocolError("the store is closed")
             if self._waiting >= MAX_WAITING:
@@ -121,17 +134,18 @@ class GroupCommit(Generic[_S]):
                 self._queue.append(group)
             group.items.append(item)
             self._waiting += 1
-            self._start()
-            self._changed.notify()
+            if self._thread is None:
+                self._start()
+            if self._waiting >= self._wanted:
+                self._changed.notify()
             return group, len(group.items) - 1
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._ended = anyio.Event()
-            arguments = (_caller_into_this_loop(), self._ended)
-            # A daemon: a program that ends without closing the store ends. What was not confirmed was not promised.
-            self._thread = threading.Thread(target=self._run, args=arguments, name="group-commit", daemon=True)
-            self._thread.start()
+        self._ended = anyio.Event()
+        arguments = (_caller_into_this_loop(), self._ended)
+        # A daemon: a program that ends without closing the store ends. What was not confirmed was not promised.
+        self._thread = threading.Thread(target=self._run, args=arguments, name="group-commit", daemon=True)
+        self._thread.start()
 
     # --- In the thread ---
 
@@ -145,21 +159,30 @@ class GroupCommit(Generic[_S]):
     def _next(self) -> _Group | None:
         """Wait for a group and close it to others. Return None when everything is done and nothing may come."""
         with self._changed:
-            while not self._queue and not self._closing:
-                self._changed.wait()
+            expected = min(self._last_size + self._waiting, MAX_GROUP)
+            self._wait_for(1, None)
+            self._wait_for(expected, min(self._last_seconds * _MOMENT, _LONGEST_MOMENT))
+            self._wanted = MAX_WAITING + 1
             if not self._queue:
                 return None
             group = self._queue.popleft()
             if self._joinable.get(group.work) is group:
                 del self._joinable[group.work]
             self._waiting -= len(group.items)
+            self._last_size = len(group.items)
             return group
 
+    def _wait_for(self, number: int, seconds: float | None) -> None:
+        self._wanted = number
+        self._changed.wait_for(lambda: self._waiting >= number or self._closing, seconds)
+
     def _work(self, group: _Group) -> None:
+        begin = monotonic()
         try:
             session = self._living_session()
             group.results = group.work(session, group.items)
             self._used_at = monotonic()
+            self._last_seconds = self._used_at - begin
         except Exception as exc:  # noqa: BLE001 - whatever it is, the tasks that wait must hear of it
             group.error = exc if isinstance(exc, BackendError) else _failure(exc)
             self._drop_session()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -45,35 +45,32 @@ _SCHEMA: Final = f"""
     COMMIT;
 """
 
-# A group travels as one value that SQLite cuts up: token id, request digest and expiry as 16 digits, for each spend. So
-# the thread gives up the interpreter lock once for a statement, not once for each row, and the loop runs meanwhile.
-_ROWS: Final = """
-    WITH RECURSIVE
-        place(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM place WHERE i + 1 < length(?1) / 80),
-        given(i, token_id, request_digest, expires_at) AS (
-            SELECT i, substr(?1, i * 80 + 1, 32), substr(?1, i * 80 + 33, 32),
-                CAST(substr(?1, i * 80 + 65, 16) AS INTEGER)
-            FROM place
-        )
-"""
+# A group is one statement, not one for each row: Python's sqlite3 gives up the interpreter lock for each step of
+# SQLite, and gets it back when the event loop lets go of it.
+_SPEND_NEW: Final = "INSERT OR IGNORE INTO spent VALUES {rows}"
+_SPEND: Final = "INSERT OR REPLACE INTO spent VALUES {rows}"
+_SPEND_ROW: Final = "(?{a}, ?{b}, FALSE, ?{c})"
 
-_REFUSED: Final = f"""
-    {_ROWS}
-    SELECT group_concat(given.i) FROM given LEFT JOIN spent ON spent.token_id = given.token_id
+_REFUSED: Final = """
+    WITH given(place, token_id, request_digest, expires_at) AS (VALUES {rows})
+    SELECT group_concat(place) FROM given LEFT JOIN spent ON spent.token_id = given.token_id
     WHERE given.expires_at <= (SELECT swept_until FROM sweeps)
         OR NOT (spent.token_id IS NULL OR spent.released AND spent.request_digest = given.request_digest)
 """
-
-_SPEND: Final = f"""
-    {_ROWS}
-    INSERT INTO spent SELECT token_id, request_digest, FALSE, expires_at FROM given WHERE TRUE
-    ON CONFLICT DO UPDATE SET released = FALSE
+_RELEASE: Final = """
+    WITH given(place, token_id, request_digest, expires_at) AS (VALUES {rows})
+    UPDATE spent SET released = TRUE FROM given
+    WHERE spent.token_id = given.token_id AND spent.request_digest = given.request_digest
 """
+_GIVEN_ROW: Final = "({place}, ?{a}, ?{b}, ?{c})"
 
-_RELEASE: Final = "UPDATE spent SET released = TRUE WHERE token_id = ? AND request_digest = ?"
+_FLOOR: Final = "SELECT swept_until FROM sweeps"
 _RAISE_FLOOR: Final = "UPDATE sweeps SET swept_until = max(swept_until, ?)"
 _PAGE_END: Final = f"SELECT token_id FROM spent WHERE token_id > ? ORDER BY token_id LIMIT 1 OFFSET {PAGE_ROWS - 1}"
 _SWEEP: Final = "DELETE FROM spent WHERE token_id > ? AND token_id <= ? AND expires_at <= ?"
+
+_Parameters = list[Any]
+"""Token id, request digest and expiry of each spend, one after the other."""
 
 _AFTER_ALL: Final = b"\xff" * 33
 """Greater than any token id."""
@@ -90,6 +87,7 @@ class _SqliteSession:
 
     def __init__(self, path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self._met_known = False
         self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         try:
             self._prepare(path)
@@ -110,24 +108,36 @@ class _SqliteSession:
             raise BackendError(f"{path} is of another version", got=version, want=_VERSION)
 
     def spend(self, spends: Sequence[Spend]) -> Sequence[bool]:
-        """Spend a group in one transaction."""
+        """Insert a group. Only where some of it is known already, or was in the last group, look which."""
+        if not self._met_known and self._spend_new(_parameters(spends), len(spends)):
+            return [True] * len(spends)
         with self._transaction():
-            refused = self._refused(spends)
-            accepted = _first_of_each_token(spends, refused)
+            accepted = _first_of_each_token(spends, self._refused(spends))
             if accepted:
-                self._connection.execute(_SPEND, (_encode(spends[place] for place in accepted),))
+                self._run(_SPEND, _SPEND_ROW, _parameters([spends[place] for place in accepted]))
+        self._met_known = len(accepted) < len(spends)
         taken = set(accepted)
         return [place in taken for place in range(len(spends))]
 
+    def _spend_new(self, parameters: _Parameters, count: int) -> bool:
+        """Spend a group if all of it is new. Otherwise change nothing."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        floor: int = self._value(_FLOOR)
+        if min(parameters[2::3]) > floor and self._run(_SPEND_NEW, _SPEND_ROW, parameters).rowcount == count:
+            self._connection.execute("COMMIT")
+            return True
+        self._connection.execute("ROLLBACK")
+        return False
+
     def _refused(self, spends: Sequence[Spend]) -> set[int]:
-        """Return the places of those that the table refuses."""
-        places: str | None = self._value(_REFUSED, _encode(spends))
+        """Return the places of those that the tables refuse."""
+        places: str | None = self._run(_REFUSED, _GIVEN_ROW, _parameters(spends)).fetchone()[0]
         return {int(place) for place in places.split(",")} if places is not None else set()
 
     def release(self, spends: Sequence[Spend]) -> None:
         """Release a group in one transaction."""
         with self._transaction():
-            self._connection.executemany(_RELEASE, [(spend.token_id, spend.request_digest) for spend in spends])
+            self._run(_RELEASE, _GIVEN_ROW, _parameters(spends))
 
     def raise_floor(self, now: int) -> None:
         """Refuse what expires no later than `now`."""
@@ -154,15 +164,30 @@ class _SqliteSession:
         yield  # when this raises, the session is closed, which rolls back
         self._connection.execute("COMMIT")
 
+    def _run(self, statement: str, row: str, parameters: _Parameters) -> sqlite3.Cursor:
+        return self._connection.execute(_statement(statement, row, len(parameters) // 3), parameters)
+
     def _value(self, statement: str, *parameters: object) -> Any:
         row = self._connection.execute(statement, parameters).fetchone()
         return row[0] if row is not None else None
 
 
-def _encode(spends: Iterable[Spend]) -> bytes:
-    return b"".join(
-        b"%b%b%016d" % (spend.token_id, spend.request_digest, milliseconds(spend.expires_at)) for spend in spends
-    )
+def _parameters(spends: Sequence[Spend]) -> _Parameters:
+    """Return what a statement is given for a group, filled up with copies of its last to a power of two.
+
+    So there are few statements, and SQLite keeps them all prepared.
+    """
+    parameters: _Parameters = []
+    for spend in spends:
+        parameters += (spend.token_id, spend.request_digest, milliseconds(spend.expires_at))
+    size = 1 << (len(spends) - 1).bit_length()
+    return parameters + parameters[-3:] * (size - len(spends))
+
+
+@cache
+def _statement(statement: str, row: str, size: int) -> str:
+    rows = (row.format(place=place, a=3 * place + 1, b=3 * place + 2, c=3 * place + 3) for place in range(size))
+    return statement.format(rows=", ".join(rows))
 
 
 def _first_of_each_token(spends: Sequence[Spend], refused: set[int]) -> list[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Protocol, final
 
 from attrs import frozen
@@ -24,8 +25,10 @@ _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
+@lru_cache(maxsize=64)
 def milliseconds(time: datetime) -> int:
     """Return a time as stores keep it: whole milliseconds since 1970, rounded down."""
+    # All tokens of a key expire at one time, so this is asked for the same few times again and again.
     return (time - _START) // _MILLISECOND
 
 
