@@ -45,7 +45,7 @@ def test_the_command_answers_in_json_and_its_proof_verifies(tmp_path: Path, caps
 def test_the_command_shows_the_path_and_the_proof() -> None:
     done = confsec("demo", "--prompt", PROMPT)
     assert done.returncode == 0, done.stderr
-    for shown in (PROMPT, "who saw what", "127.0.0.77", "Proof under the policy UNSAFE_UNATTESTED", "fleet.record"):
+    for shown in (PROMPT, "who saw what", "issuer-gateway", "Proof under the policy UNSAFE_UNATTESTED", "fleet.record"):
         assert shown in done.stdout
 
 
