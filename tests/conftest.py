@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,9 @@ from hypothesis import settings
 from tests.support import SHARED_VECTORS, everything_is_required, require_or_skip
 
 _R = TypeVar("_R", pytest.TestReport, pytest.CollectReport)
+
+# A shell that starts a job in the background has it ignore Ctrl-C, and so would every process that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Deterministic: a failure is found again, and a run that passed passes again. `ci` looks further.
 settings.register_profile("quick", max_examples=50, derandomize=True, deadline=None, database=None)
