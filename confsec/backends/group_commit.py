@@ -22,7 +22,7 @@ import anyio.lowlevel
 from confsec.backends.system import monotonic
 from confsec.errors import BackendError, BusyError, LocalProtocolError
 
-__all__ = ["GroupCommit", "Session"]
+__all__ = ["MAX_GROUP", "MAX_WAITING", "GroupCommit", "Session"]
 
 MAX_GROUP: Final = 512
 """Items that are done at once. More would not be faster, and make the first one wait for the last."""
