@@ -3,8 +3,8 @@
 Writing durably costs about the same for one row and for hundreds. So what arrives while the thread is busy waits for
 its next turn, and is then done at once: *group commit*. The tasks run on asyncio or trio; the thread sees neither.
 
-Tasks that got their answer often come back with the next item. The thread gives them a moment, a fraction of what the
-last group took: else two halves of the tasks would take turns for ever, or one task and all others, at twice the cost.
+The thread and the event loop share the interpreter lock. So the thread prepares a group before it hands out the answers
+of the one before, which makes the loop busy, and then enters the driver, which gives up the lock while it works.
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ from typing import Any, Final, Generic, Protocol, TypeVar, final
 
 import anyio
 import anyio.lowlevel
+from attrs import frozen
 
 from confsec.backends.system import monotonic
 from confsec.errors import BackendError, BusyError, LocalProtocolError
 
-__all__ = ["MAX_GROUP", "MAX_WAITING", "GroupCommit", "Session"]
+__all__ = ["MAX_GROUP", "MAX_WAITING", "GroupCommit", "Prepared", "Session"]
 
 MAX_GROUP: Final = 512
 """Items that are done at once. More would not be faster, and make the first one wait for the last."""
 
+SMALL_GROUP: Final = 64
+"""A group may grow to half of all that is unanswered, and so many more: then the thread has another one to do while the
+loop hands out the answers of this one."""
+
 MAX_WAITING: Final = 8192
-"""Items that may wait. Whoever comes later is refused: waiting longer than this would be of no use to anybody."""
-
-_MOMENT: Final = 0.25
-"""How long the thread waits for as many items as there were a moment ago, as a share of what the last group took."""
-
-_LONGEST_MOMENT: Final = 0.01
-"""Seconds."""
+"""Items that may be unanswered. Whoever comes later is refused: to wait longer than this would help nobody."""
 
 _IDLE: Final = 5.0
 """Seconds without work after which a session is asked whether it still lives: firewalls forget quiet connections."""
@@ -57,19 +56,45 @@ class Session(Protocol):
 
 _S = TypeVar("_S", bound=Session)
 _T = TypeVar("_T")
+_P = TypeVar("_P")
 _R = TypeVar("_R")
+
+
+@final
+@frozen(eq=False)
+class Prepared(Generic[_S, _T, _P, _R]):
+    """Work in two steps: what Python has to do with the items, and what the driver does with that."""
+
+    prepare: Callable[[Sequence[_T]], _P]
+    """Makes something of the items, without a session. May not raise."""
+
+    run: Callable[[_S, _P], Sequence[_R]]
+    """Does the work. It had better begin with the long call into the driver."""
 
 
 @final
 class _Group:
     """Items for one call of `work`, and what came of it. The thread fills in `results` or `error`, then sets `done`."""
 
-    def __init__(self, work: Callable[[Any, Sequence[Any]], Sequence[Any]]) -> None:
+    def __init__(self, work: Callable[[Any, Sequence[Any]], Sequence[Any]] | Prepared[Any, Any, Any, Any]) -> None:
         self.work = work
         self.items: list[Any] = []
         self.results: Sequence[Any] = ()
         self.error: BackendError | None = None
         self.done = anyio.Event()
+        self._prepared: Any = None
+
+    def prepare(self) -> None:
+        """Do what needs no session."""
+        if isinstance(self.work, Prepared):
+            self._prepared = self.work.prepare(self.items)
+
+    def run(self, session: Any) -> None:
+        """Do the work. Raises what it raises."""
+        if isinstance(self.work, Prepared):
+            self.results = self.work.run(session, self._prepared)
+        else:
+            self.results = self.work(session, self.items)
 
 
 @final
@@ -85,20 +110,19 @@ class GroupCommit(Generic[_S]):
         self._open_session = open_session
         self._session: _S | None = None
         self._used_at = self._retry_at = self._pause = 0.0
-        self._last_size, self._last_seconds = 0, 0.0
         self._down: BackendError | None = None
         # What follows is shared by the thread and the loop, and guarded by the condition.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._queue: deque[_Group] = deque()
         self._joinable: dict[Hashable, _Group] = {}
-        self._waiting = 0
-        self._wanted = 1  # so many have to wait before the thread is woken
+        self._unanswered = 0
+        self._idle = False
         self._closing = False
         self._thread: threading.Thread | None = None
         self._ended: anyio.Event | None = None
 
-    async def do(self, work: Callable[[_S, Sequence[_T]], Sequence[_R]], item: _T) -> _R:
+    async def do(self, work: Callable[[_S, Sequence[_T]], Sequence[_R]] | Prepared[_S, _T, Any, _R], item: _T) -> _R:
         """Have `work(session, items)` done for this item and others, and return the result that stands in its place.
 
         Raises `BusyError` if it was not begun, `BackendError` if it failed: nobody knows how far it came. When this is
@@ -121,22 +145,24 @@ class GroupCommit(Generic[_S]):
                 await self._ended.wait()
             self._thread.join()
 
-    def _join(self, work: Callable[[_S, Sequence[_T]], Sequence[_R]], item: _T) -> tuple[_Group, int]:
+    def _join(
+        self, work: Callable[[_S, Sequence[_T]], Sequence[_R]] | Prepared[_S, _T, Any, _R], item: _T
+    ) -> tuple[_Group, int]:
         """Put an item into a group that has not begun. Groups form by the work to be done."""
         with self._lock:
             if self._closing:
                 raise LocalProtocolError("the store is closed")
-            if self._waiting >= MAX_WAITING:
-                raise BusyError("too much is waiting for the store", got=self._waiting, want=f"less than {MAX_WAITING}")
+            if self._unanswered >= MAX_WAITING:
+                raise BusyError("too much is waiting for the store", want=f"less than {MAX_WAITING}")
             group = self._joinable.get(work)
-            if group is None or len(group.items) >= MAX_GROUP:
+            if group is None or len(group.items) >= min(self._unanswered // 2 + SMALL_GROUP, MAX_GROUP):
                 group = self._joinable[work] = _Group(work)
                 self._queue.append(group)
             group.items.append(item)
-            self._waiting += 1
+            self._unanswered += 1
             if self._thread is None:
                 self._start()
-            if self._waiting >= self._wanted:
+            if self._idle:
                 self._changed.notify()
             return group, len(group.items) - 1
 
@@ -150,39 +176,36 @@ class GroupCommit(Generic[_S]):
     # --- In the thread ---
 
     def _run(self, call_in_loop: Callable[[Callable[[], None]], None], ended: anyio.Event) -> None:
-        while (group := self._next()) is not None:
+        group = self._next(wait=True)
+        while group is not None:
             self._work(group)
+            following = self._next(wait=False)
+            with self._lock:
+                self._unanswered -= len(group.items)
             call_in_loop(group.done.set)
+            group = following or self._next(wait=True)
         self._drop_session()
         call_in_loop(ended.set)
 
-    def _next(self) -> _Group | None:
-        """Wait for a group and close it to others. Return None when everything is done and nothing may come."""
-        with self._changed:
-            expected = min(self._last_size + self._waiting, MAX_GROUP)
-            self._wait_for(1, None)
-            self._wait_for(expected, min(self._last_seconds * _MOMENT, _LONGEST_MOMENT))
-            self._wanted = MAX_WAITING + 1
+    def _next(self, *, wait: bool) -> _Group | None:
+        """Take a group and prepare it. Return None if there is none now; with `wait`, if none will ever come."""
+        with self._lock:
+            while wait and not self._queue and not self._closing:
+                self._idle = True
+                self._changed.wait()
+            self._idle = False
             if not self._queue:
                 return None
             group = self._queue.popleft()
             if self._joinable.get(group.work) is group:
                 del self._joinable[group.work]
-            self._waiting -= len(group.items)
-            self._last_size = len(group.items)
-            return group
-
-    def _wait_for(self, number: int, seconds: float | None) -> None:
-        self._wanted = number
-        self._changed.wait_for(lambda: self._waiting >= number or self._closing, seconds)
+        group.prepare()
+        return group
 
     def _work(self, group: _Group) -> None:
-        begin = monotonic()
         try:
-            session = self._living_session()
-            group.results = group.work(session, group.items)
+            group.run(self._living_session())
             self._used_at = monotonic()
-            self._last_seconds = self._used_at - begin
         except Exception as exc:  # noqa: BLE001 - whatever it is, the tasks that wait must hear of it
             group.error = exc if isinstance(exc, BackendError) else _failure(exc)
             self._drop_session()
@@ -200,7 +223,7 @@ class GroupCommit(Generic[_S]):
     def _opened(self) -> _S:
         """Open a session, unless that failed a moment ago."""
         if self._down is not None and monotonic() < self._retry_at:
-            raise self._down
+            raise copy(self._down)
         try:
             session = self._open_session()
         except Exception as exc:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, LiteralString, final
 
+from attrs import frozen
+
 from confsec.backends.api import Spend
 from confsec.backends.postgres import DurableConnection
 from confsec.backends.token_store_threaded import PAGE_ROWS, Page, Swept, ThreadedTokenStore, milliseconds
@@ -68,6 +70,8 @@ _SWEEP: Final[LiteralString] = (
     "DELETE FROM confsec_spent_tokens WHERE token_id > %b AND token_id <= %b AND expires_at <= %b"
 )
 
+_Parameters = dict[str, bytes | str]
+
 _AFTER_ALL: Final = b"\xff" * 33
 """Greater than any token id."""
 
@@ -79,7 +83,19 @@ def postgres_token_store(conninfo: str, *, unsafe_volatile: bool = False) -> Thr
     can be spent twice after a crash. Raises `ConfigError` for what is no conninfo.
     """
     parameters = DurableConnection.parameters(conninfo)
-    return ThreadedTokenStore(partial(_PostgresSession, parameters, unsafe_volatile=unsafe_volatile))
+    return ThreadedTokenStore(partial(_PostgresSession, parameters, unsafe_volatile=unsafe_volatile), _prepare)
+
+
+@final
+@frozen
+class _SpendGroup:
+    spends: Sequence[Spend]
+
+    first: dict[bytes, int]
+    """For each token id, the place of its first spend."""
+
+    parameters: _Parameters
+    """Those first spends."""
 
 
 @final
@@ -94,32 +110,31 @@ class _PostgresSession:
             self._connection.close()
             raise
 
-    def spend(self, spends: Sequence[Spend]) -> Sequence[bool]:
+    def spend(self, group: _SpendGroup) -> Sequence[bool]:
         """Insert what is new; then look whether the rest was released for the same request."""
-        first: dict[bytes, int] = {}
-        for place, spend in enumerate(spends):
-            first.setdefault(spend.token_id, place)
-        new = self._changed(_SPEND, [spends[place] for place in first.values()])
-        accepted = {first[token_id] for (token_id,) in new}
-        if len(accepted) < len(spends):
-            accepted |= self._spend_again(spends, [place for place in range(len(spends)) if place not in accepted])
-        return [place in accepted for place in range(len(spends))]
+        new = self._changed(_SPEND, group.parameters)
+        count = len(group.spends)
+        if len(new) == count:
+            return [True] * count
+        accepted = {group.first[token_id] for (token_id,) in new}
+        accepted |= self._spend_again(group.spends, [place for place in range(count) if place not in accepted])
+        return [place in accepted for place in range(count)]
 
     def _spend_again(self, spends: Sequence[Spend], places: Sequence[int]) -> set[int]:
         """Spend what is released for the same request, and return in which places."""
-        rows = self._changed(_SPEND_AGAIN, [spends[place] for place in places])
+        rows = self._changed(_SPEND_AGAIN, _parameters([spends[place] for place in places]))
         first: dict[tuple[bytes, ...], int] = {}
         for place in places:
             first.setdefault((spends[place].token_id, spends[place].request_digest), place)
         return {first[row] for row in rows}
 
-    def _changed(self, statement: LiteralString, spends: Sequence[Spend]) -> list[tuple[bytes, ...]]:
+    def _changed(self, statement: LiteralString, parameters: _Parameters) -> list[tuple[bytes, ...]]:
         """Run a statement on a group and return the rows that it changed."""
-        return self._connection.execute(statement, _given(spends), prepare=True, binary=True).fetchall()
+        return self._connection.execute(statement, parameters, prepare=True, binary=True).fetchall()
 
     def release(self, spends: Sequence[Spend]) -> None:
         """Mark a group as released."""
-        self._connection.execute(_RELEASE, _given(spends), prepare=True)
+        self._connection.execute(_RELEASE, _parameters(spends), prepare=True)
 
     def raise_floor(self, now: int) -> None:
         """Refuse what expires no later than `now`."""
@@ -145,7 +160,14 @@ class _PostgresSession:
         self._connection.close()
 
 
-def _given(spends: Sequence[Spend]) -> dict[str, bytes | str]:
+def _prepare(spends: Sequence[Spend]) -> _SpendGroup:
+    first: dict[bytes, int] = {}
+    for place, spend in enumerate(spends):
+        first.setdefault(spend.token_id, place)
+    return _SpendGroup(spends, first, _parameters([spends[place] for place in first.values()]))
+
+
+def _parameters(spends: Sequence[Spend]) -> _Parameters:
     return {
         "token_ids": b"".join([spend.token_id for spend in spends]),
         "request_digests": b"".join([spend.request_digest for spend in spends]),

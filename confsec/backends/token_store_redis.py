@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast, final
 
+from attrs import frozen
+
 from confsec.backends.api import Spend
 from confsec.backends.token_store_threaded import Page, Swept, ThreadedTokenStore, milliseconds
 from confsec.errors import BackendError, ConfigError, MissingExtraError
@@ -85,7 +87,17 @@ def redis_token_store(url: str, *, unsafe_volatile: bool = False) -> ThreadedTok
         redis.ConnectionPool.from_url(url)
     except ValueError as exc:
         raise ConfigError("this is no URL of Redis") from exc  # it may hold a password
-    return ThreadedTokenStore(partial(_RedisSession, url, unsafe_volatile=unsafe_volatile))
+    return ThreadedTokenStore(partial(_RedisSession, url, unsafe_volatile=unsafe_volatile), _prepare)
+
+
+@final
+@frozen
+class _SpendGroup:
+    keys: list[bytes]
+    """Where the floor stands; then each token's key."""
+
+    arguments: list[bytes | int]
+    """Request digest and expiry of each spend."""
 
 
 @final
@@ -123,12 +135,9 @@ class _RedisSession:
             return {}
         return {_text(name): _text(value) for name, value in given.items()}
 
-    def spend(self, spends: Sequence[Spend]) -> Sequence[bool]:
+    def spend(self, group: _SpendGroup) -> Sequence[bool]:
         """Spend a group in one step of the server."""
-        arguments: list[bytes | int] = []
-        for spend in spends:
-            arguments += (spend.request_digest, milliseconds(spend.expires_at))
-        outcomes = self._evaluate(self._spend, [_FLOOR, *map(_key, spends)], arguments)
+        outcomes = self._evaluate(self._spend, group.keys, group.arguments)
         return [outcome == 1 for outcome in cast("list[int]", outcomes)]
 
     def release(self, spends: Sequence[Spend]) -> None:
@@ -164,6 +173,13 @@ def _check_durable(settings: Mapping[str, str]) -> None:
                 want=want,
                 hint="Change its settings, or say unsafe_volatile if tokens may be spent twice",
             )
+
+
+def _prepare(spends: Sequence[Spend]) -> _SpendGroup:
+    arguments: list[bytes | int] = []
+    for spend in spends:
+        arguments += (spend.request_digest, milliseconds(spend.expires_at))
+    return _SpendGroup([_FLOOR, *map(_key, spends)], arguments)
 
 
 def _key(spend: Spend) -> bytes:

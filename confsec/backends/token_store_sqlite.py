@@ -15,7 +15,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, final
 
+from attrs import frozen
+
 from confsec.backends.api import Spend
+from confsec.backends.system import randbytes
 from confsec.backends.token_store_threaded import PAGE_ROWS, Page, Swept, ThreadedTokenStore, milliseconds
 from confsec.errors import BackendError
 
@@ -36,7 +39,7 @@ _SCHEMA: Final = f"""
     CREATE TABLE IF NOT EXISTS spent (
         token_id BLOB PRIMARY KEY,
         request_digest BLOB NOT NULL,
-        released INTEGER NOT NULL,
+        spent_by INTEGER NOT NULL, -- the group in which it was accepted; 0 when it is released
         expires_at INTEGER NOT NULL -- milliseconds since 1970
     ) WITHOUT ROWID, STRICT;
     CREATE TABLE IF NOT EXISTS sweeps (swept_until INTEGER NOT NULL) STRICT;
@@ -48,29 +51,26 @@ _SCHEMA: Final = f"""
 # A group is one statement, not one for each row: Python's sqlite3 gives up the interpreter lock for each step of
 # SQLite, and gets it back when the event loop lets go of it.
 _SPEND_NEW: Final = "INSERT OR IGNORE INTO spent VALUES {rows}"
-_SPEND: Final = "INSERT OR REPLACE INTO spent VALUES {rows}"
-_SPEND_ROW: Final = "(?{a}, ?{b}, FALSE, ?{c})"
+_SPEND_NEW_ROW: Final = "(?{a}, ?{b}, ?1, ?{c})"
 
-_REFUSED: Final = """
-    WITH given(place, token_id, request_digest, expires_at) AS (VALUES {rows})
-    SELECT group_concat(place) FROM given LEFT JOIN spent ON spent.token_id = given.token_id
-    WHERE given.expires_at <= (SELECT swept_until FROM sweeps)
-        OR NOT (spent.token_id IS NULL OR spent.released AND spent.request_digest = given.request_digest)
-"""
-_RELEASE: Final = """
-    WITH given(place, token_id, request_digest, expires_at) AS (VALUES {rows})
-    UPDATE spent SET released = TRUE FROM given
-    WHERE spent.token_id = given.token_id AND spent.request_digest = given.request_digest
-"""
+_GIVEN: Final = "WITH given(place, token_id, request_digest, expires_at) AS (VALUES {rows})"
 _GIVEN_ROW: Final = "({place}, ?{a}, ?{b}, ?{c})"
+_SAME: Final = "spent.token_id = given.token_id AND spent.request_digest = given.request_digest"
+
+_SPEND_AGAIN: Final = f"{_GIVEN} UPDATE spent SET spent_by = ?1 FROM given WHERE {_SAME} AND spent.spent_by = 0"
+_ACCEPTED: Final = f"{_GIVEN} SELECT place FROM given JOIN spent ON {_SAME} WHERE spent.spent_by = ?1"
+_RELEASE: Final = f"{_GIVEN} UPDATE spent SET spent_by = ?1 FROM given WHERE {_SAME}"
 
 _FLOOR: Final = "SELECT swept_until FROM sweeps"
 _RAISE_FLOOR: Final = "UPDATE sweeps SET swept_until = max(swept_until, ?)"
 _PAGE_END: Final = f"SELECT token_id FROM spent WHERE token_id > ? ORDER BY token_id LIMIT 1 OFFSET {PAGE_ROWS - 1}"
 _SWEEP: Final = "DELETE FROM spent WHERE token_id > ? AND token_id <= ? AND expires_at <= ?"
 
-_Parameters = list[Any]
-"""Token id, request digest and expiry of each spend, one after the other."""
+_RELEASED: Final = 0
+
+_STEP: Final = 32
+"""Statements are of 1, 2, 4, 8, 16, 32, 64, 96, … rows."""
+
 
 _AFTER_ALL: Final = b"\xff" * 33
 """Greater than any token id."""
@@ -78,7 +78,16 @@ _AFTER_ALL: Final = b"\xff" * 33
 
 def sqlite_token_store(path: Path) -> ThreadedTokenStore:
     """Return a store in the file `path`, which is made with the first spend, readable by its owner only."""
-    return ThreadedTokenStore(partial(_SqliteSession, path))
+    return ThreadedTokenStore(partial(_SqliteSession, path), _prepare)
+
+
+@final
+@frozen
+class _SpendGroup:
+    spends: Sequence[Spend]
+
+    parameters: list[Any]
+    """The group's number; then token id, request digest and expiry of each spend."""
 
 
 @final
@@ -87,7 +96,6 @@ class _SqliteSession:
 
     def __init__(self, path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        self._met_known = False
         self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         try:
             self._prepare(path)
@@ -107,37 +115,32 @@ class _SqliteSession:
         if version != _VERSION:
             raise BackendError(f"{path} is of another version", got=version, want=_VERSION)
 
-    def spend(self, spends: Sequence[Spend]) -> Sequence[bool]:
-        """Insert a group. Only where some of it is known already, or was in the last group, look which."""
-        if not self._met_known and self._spend_new(_parameters(spends), len(spends)):
-            return [True] * len(spends)
-        with self._transaction():
-            accepted = _first_of_each_token(spends, self._refused(spends))
-            if accepted:
-                self._run(_SPEND, _SPEND_ROW, _parameters([spends[place] for place in accepted]))
-        self._met_known = len(accepted) < len(spends)
-        taken = set(accepted)
-        return [place in taken for place in range(len(spends))]
-
-    def _spend_new(self, parameters: _Parameters, count: int) -> bool:
-        """Spend a group if all of it is new. Otherwise change nothing."""
-        self._connection.execute("BEGIN IMMEDIATE")
+    def spend(self, group: _SpendGroup) -> Sequence[bool]:
+        """Insert a group. Only where some of it is known already, look which."""
+        inserted = self._run(_SPEND_NEW, _SPEND_NEW_ROW, group.parameters).rowcount
+        # The floor is read when the group is written. A token that expires later was not forgotten until then, and so
+        # would have been found.
         floor: int = self._value(_FLOOR)
-        if min(parameters[2::3]) > floor and self._run(_SPEND_NEW, _SPEND_ROW, parameters).rowcount == count:
-            self._connection.execute("COMMIT")
-            return True
-        self._connection.execute("ROLLBACK")
-        return False
+        if inserted == len(group.spends) and min(group.parameters[3::3]) > floor:
+            return [True] * inserted
+        accepted = self._accepted(group)
+        return [
+            place in accepted and milliseconds(spend.expires_at) > floor for place, spend in enumerate(group.spends)
+        ]
 
-    def _refused(self, spends: Sequence[Spend]) -> set[int]:
-        """Return the places of those that the tables refuse."""
-        places: str | None = self._run(_REFUSED, _GIVEN_ROW, _parameters(spends)).fetchone()[0]
-        return {int(place) for place in places.split(",")} if places is not None else set()
+    def _accepted(self, group: _SpendGroup) -> set[int]:
+        """Spend what is released for the same request; then return the places of all that this group spent."""
+        self._run(_SPEND_AGAIN, _GIVEN_ROW, group.parameters)
+        places = [place for (place,) in self._run(_ACCEPTED, _GIVEN_ROW, group.parameters)]
+        # Of several equal spends, the first is accepted.
+        first = {
+            group.spends[place].token_id: place for place in sorted(places, reverse=True) if place < len(group.spends)
+        }
+        return set(first.values())
 
     def release(self, spends: Sequence[Spend]) -> None:
         """Release a group in one transaction."""
-        with self._transaction():
-            self._run(_RELEASE, _GIVEN_ROW, _parameters(spends))
+        self._run(_RELEASE, _GIVEN_ROW, _parameters(_RELEASED, spends))
 
     def raise_floor(self, now: int) -> None:
         """Refuse what expires no later than `now`."""
@@ -164,7 +167,7 @@ class _SqliteSession:
         yield  # when this raises, the session is closed, which rolls back
         self._connection.execute("COMMIT")
 
-    def _run(self, statement: str, row: str, parameters: _Parameters) -> sqlite3.Cursor:
+    def _run(self, statement: str, row: str, parameters: list[Any]) -> sqlite3.Cursor:
         return self._connection.execute(_statement(statement, row, len(parameters) // 3), parameters)
 
     def _value(self, statement: str, *parameters: object) -> Any:
@@ -172,30 +175,26 @@ class _SqliteSession:
         return row[0] if row is not None else None
 
 
-def _parameters(spends: Sequence[Spend]) -> _Parameters:
-    """Return what a statement is given for a group, filled up with copies of its last to a power of two.
+def _prepare(spends: Sequence[Spend]) -> _SpendGroup:
+    # Nobody else has this number, so what bears it was accepted in this group.
+    number = 1 + int.from_bytes(randbytes(7), "big")
+    return _SpendGroup(spends, _parameters(number, spends))
 
-    So there are few statements, and SQLite keeps them all prepared.
+
+def _parameters(number: int, spends: Sequence[Spend]) -> list[Any]:
+    """Return what a statement is given for a group, filled up with copies of its last.
+
+    So there are statements of few sizes, and SQLite keeps them all prepared.
     """
-    parameters: _Parameters = []
+    parameters: list[Any] = [number]
     for spend in spends:
         parameters += (spend.token_id, spend.request_digest, milliseconds(spend.expires_at))
-    size = 1 << (len(spends) - 1).bit_length()
+    size = len(spends)
+    size = 1 << (size - 1).bit_length() if size <= _STEP else -(-size // _STEP) * _STEP
     return parameters + parameters[-3:] * (size - len(spends))
 
 
 @cache
 def _statement(statement: str, row: str, size: int) -> str:
-    rows = (row.format(place=place, a=3 * place + 1, b=3 * place + 2, c=3 * place + 3) for place in range(size))
+    rows = (row.format(place=place, a=3 * place + 2, b=3 * place + 3, c=3 * place + 4) for place in range(size))
     return statement.format(rows=", ".join(rows))
-
-
-def _first_of_each_token(spends: Sequence[Spend], refused: set[int]) -> list[int]:
-    """Return the places of those that are accepted: of several spends of one token, the first that may be."""
-    seen: set[bytes] = set()
-    places = []
-    for place, spend in enumerate(spends):
-        if place not in refused and spend.token_id not in seen:
-            seen.add(spend.token_id)
-            places.append(place)
-    return places

@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final, Protocol, final
+from typing import Any, Final, Protocol, TypeVar, final
 
 from attrs import frozen
 
 from confsec.backends.api import Spend
-from confsec.backends.group_commit import GroupCommit, Session
+from confsec.backends.group_commit import GroupCommit, Prepared, Session
 from confsec.errors import TokenSpentError
 
 __all__ = ["PAGE_ROWS", "Page", "SpendSession", "Swept", "ThreadedTokenStore", "milliseconds"]
+
+_P = TypeVar("_P")
+_P_contra = TypeVar("_P_contra", contravariant=True)
 
 PAGE_ROWS: Final = 4096
 """Rows that a sweep looks at in one transaction, so that spends between two of them do not wait."""
@@ -56,10 +59,10 @@ class Swept:
     """Where the page ended, or None if nothing follows."""
 
 
-class SpendSession(Session, Protocol):
+class SpendSession(Session, Protocol[_P_contra]):
     """A connection to a database that remembers spent tokens."""
 
-    def spend(self, spends: Sequence[Spend]) -> Sequence[bool]:
+    def spend(self, group: _P_contra) -> Sequence[bool]:
         """Spend each token, as if one after the other, and commit. Return for each whether it was accepted."""
         ...
 
@@ -80,13 +83,17 @@ class SpendSession(Session, Protocol):
 class ThreadedTokenStore:
     """A `TokenStore` over sessions, of which one is open at a time, in a thread of its own."""
 
-    def __init__(self, open_session: Callable[[], SpendSession]) -> None:
-        """Prepare a store. `open_session` is called in the thread, with the first spend and after each failure."""
-        self._commit = GroupCommit(open_session)
+    def __init__(self, open_session: Callable[[], SpendSession[_P]], prepare: Callable[[Sequence[Spend]], _P]) -> None:
+        """Make a store. `open_session` is called in the thread, with the first spend and after each failure.
+
+        `prepare` makes what `SpendSession.spend` is given of the spends of a group.
+        """
+        self._commit = GroupCommit[SpendSession[Any]](open_session)
+        self._spend = Prepared[SpendSession[Any], Spend, Any, bool](prepare, _spend)
 
     async def spend(self, spend: Spend) -> None:
         """Spend a token, together with those of other tasks: see `TokenStore.spend`."""
-        if not await self._commit.do(_spend, spend):
+        if not await self._commit.do(self._spend, spend):
             raise TokenSpentError("the token was spent before")
 
     async def release(self, spend: Spend) -> None:
@@ -109,19 +116,19 @@ class ThreadedTokenStore:
         await self._commit.aclose()
 
 
-def _spend(session: SpendSession, spends: Sequence[Spend]) -> Sequence[bool]:
-    return session.spend(spends)
+def _spend(session: SpendSession[Any], group: Any) -> Sequence[bool]:
+    return session.spend(group)
 
 
-def _release(session: SpendSession, spends: Sequence[Spend]) -> Sequence[None]:
+def _release(session: SpendSession[Any], spends: Sequence[Spend]) -> Sequence[None]:
     session.release(spends)
     return [None] * len(spends)
 
 
-def _raise_floor(session: SpendSession, floors: Sequence[int]) -> Sequence[None]:
+def _raise_floor(session: SpendSession[Any], floors: Sequence[int]) -> Sequence[None]:
     session.raise_floor(max(floors))
     return [None] * len(floors)
 
 
-def _sweep(session: SpendSession, pages: Sequence[Page]) -> Sequence[Swept]:
+def _sweep(session: SpendSession[Any], pages: Sequence[Page]) -> Sequence[Swept]:
     return [session.sweep(page) for page in pages]

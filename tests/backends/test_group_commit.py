@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from confsec.backends import group_commit
-from confsec.backends.group_commit import MAX_GROUP, MAX_WAITING, GroupCommit
+from confsec.backends.group_commit import MAX_GROUP, MAX_WAITING, SMALL_GROUP, GroupCommit, Prepared
 from confsec.errors import BackendError, BusyError, LocalProtocolError
 
 pytestmark = pytest.mark.anyio
@@ -85,6 +85,50 @@ async def test_items_that_come_while_the_thread_works_form_the_next_group() -> N
         await anyio.wait_all_tasks_blocked()
         session.gate.set()
     assert [sorted(group) for group in session.groups] == [[0], list(range(1, 10))]
+    await commit.aclose()
+
+
+async def test_one_group_leaves_work_for_another() -> None:
+    session = Session()
+    session.gate.clear()
+    commit = GroupCommit(lambda: session)
+    async with anyio.create_task_group() as group:
+        group.start_soon(commit.do, double, 0)
+        await anyio.to_thread.run_sync(session.begun.wait)
+        for number in range(1, 400):
+            group.start_soon(commit.do, double, number)
+        await anyio.wait_all_tasks_blocked()
+        session.gate.set()
+    assert sum(map(len, session.groups)) == 400
+    assert max(map(len, session.groups)) <= 400 // 2 + SMALL_GROUP
+    await commit.aclose()
+
+
+async def test_group_is_prepared_before_its_turn() -> None:
+    """While the first group is under way nothing is prepared; when it is done, the next one is, and then it runs."""
+    session = Session()
+    session.gate.clear()
+    steps: list[str] = []
+
+    def prepare(numbers: Sequence[int]) -> int:
+        steps.append(f"prepare {len(numbers)}")
+        return sum(numbers)
+
+    def run(session: Session, total: int) -> list[int]:
+        steps.append("run")
+        return [total] * 3
+
+    commit = GroupCommit(lambda: session)
+    work = Prepared(prepare, run)
+    async with anyio.create_task_group() as group:
+        group.start_soon(commit.do, double, 0)
+        await anyio.to_thread.run_sync(session.begun.wait)
+        for number in (1, 2, 3):
+            group.start_soon(commit.do, work, number)
+        await anyio.wait_all_tasks_blocked()
+        assert steps == []
+        session.gate.set()
+    assert steps == ["prepare 3", "run"]
     await commit.aclose()
 
 
@@ -247,7 +291,7 @@ async def test_too_many_are_refused_and_not_kept(monkeypatch: pytest.MonkeyPatch
     async with anyio.create_task_group() as group:
         group.start_soon(commit.do, double, 0)
         await anyio.to_thread.run_sync(session.begun.wait)
-        for number in range(10):
+        for number in range(1, 10):
             group.start_soon(commit.do, double, number)
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(BusyError, match="too much"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from confsec.backends.token_store_sqlite import _SqliteSession, sqlite_token_store
+from confsec.backends.token_store_sqlite import _prepare, _SqliteSession, sqlite_token_store
 from confsec.errors import BackendError, BusyError, TokenSpentError
 from confsec.testing_stores import make_spend
 from tests.support import ROOT
@@ -127,8 +127,8 @@ async def test_group_that_fails_is_undone_as_a_whole(tmp_path: Path) -> None:
     )
     good, bad = make_spend(), evolve(make_spend(), token_id=bytes(32))
     with pytest.raises(sqlite3.IntegrityError, match="full"):
-        session.spend([good, bad])
+        session.spend(_prepare([good, bad]))
     session.close()
     session = _SqliteSession(path)
-    assert session.spend([good]) == [True]
+    assert session.spend(_prepare([good])) == [True]
     session.close()
