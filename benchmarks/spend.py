@@ -111,7 +111,8 @@ def _row(what: str, timings: Timings, ours: str, tasks: int, *, goal: Goal | Non
 @contextmanager
 def _store(url: str, backend: str) -> Generator[Callable[[int, int], float]]:
     """Open a store in an event loop of its own, and yield what spends `count` tokens from `tasks` tasks there."""
-    with start_blocking_portal(backend) as portal:
+    # As roles run: on asyncio with uvloop.
+    with start_blocking_portal(backend, {"use_uvloop": True} if backend == "asyncio" else {}) as portal:
         store = open_token_store(url)
         try:
             yield partial(_spend_in_loop, portal, store)

@@ -33,6 +33,7 @@ from confsec.backends.callable_engine import callable_app
 from confsec.errors import ConfsecError, LocalProtocolError, NotAllowedError, RemoteProtocolError
 from confsec.protocol.machine import Machine, RandBytes, State, Step
 from confsec.testing_signers import check_blind_signer
+from confsec.testing_stores import check_token_store
 
 __all__ = [
     "EPOCH",
@@ -48,6 +49,7 @@ __all__ = [
     "check_blind_signer",
     "check_engine",
     "check_round_trip",
+    "check_token_store",
     "cut_at_random",
     "damaged",
     "paced_app",

@@ -23,16 +23,16 @@ from attrs import frozen
 from confsec.backends.system import monotonic
 from confsec.errors import BackendError, BusyError, LocalProtocolError
 
-__all__ = ["MAX_GROUP", "MAX_WAITING", "GroupCommit", "Prepared", "Session"]
+__all__ = ["GroupCommit", "Prepared", "Session"]
 
-MAX_GROUP: Final = 512
+_MAX_GROUP: Final = 512
 """Items that are done at once. More would not be faster, and make the first one wait for the last."""
 
-SMALL_GROUP: Final = 64
+_SMALL_GROUP: Final = 64
 """A group may grow to half of all that is unanswered, and so many more: then the thread has another one to do while the
 loop hands out the answers of this one."""
 
-MAX_WAITING: Final = 8192
+_MAX_WAITING: Final = 8192
 """Items that may be unanswered. Whoever comes later is refused: to wait longer than this would help nobody."""
 
 _IDLE: Final = 5.0
@@ -152,10 +152,10 @@ class GroupCommit(Generic[_S]):
         with self._lock:
             if self._closing:
                 raise LocalProtocolError("the store is closed")
-            if self._unanswered >= MAX_WAITING:
-                raise BusyError("too much is waiting for the store", want=f"less than {MAX_WAITING}")
+            if self._unanswered >= _MAX_WAITING:
+                raise BusyError("too much is waiting for the store", want=f"less than {_MAX_WAITING}")
             group = self._joinable.get(work)
-            if group is None or len(group.items) >= min(self._unanswered // 2 + SMALL_GROUP, MAX_GROUP):
+            if group is None or len(group.items) >= min(self._unanswered // 2 + _SMALL_GROUP, _MAX_GROUP):
                 group = self._joinable[work] = _Group(work)
                 self._queue.append(group)
             group.items.append(item)

@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from confsec.backends import group_commit
-from confsec.backends.group_commit import MAX_GROUP, MAX_WAITING, SMALL_GROUP, GroupCommit, Prepared
+from confsec.backends.group_commit import GroupCommit, Prepared
 from confsec.errors import BackendError, BusyError, LocalProtocolError
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +67,7 @@ async def test_everyone_gets_the_result_of_his_own_item() -> None:
     commit = GroupCommit(lambda: session)
     assert await all_doubled(commit, range(2000)) == list(range(0, 4000, 2))
     assert sorted(number for group in session.groups for number in group) == list(range(2000))
-    assert max(map(len, session.groups)) <= MAX_GROUP
+    assert max(map(len, session.groups)) <= group_commit._MAX_GROUP
     assert len(session.groups) < 50
     assert len(session.threads - {threading.get_ident()}) == 1
     await commit.aclose()
@@ -100,7 +100,7 @@ async def test_one_group_leaves_work_for_another() -> None:
         await anyio.wait_all_tasks_blocked()
         session.gate.set()
     assert sum(map(len, session.groups)) == 400
-    assert max(map(len, session.groups)) <= 400 // 2 + SMALL_GROUP
+    assert max(map(len, session.groups)) <= 400 // 2 + group_commit._SMALL_GROUP
     await commit.aclose()
 
 
@@ -283,8 +283,7 @@ async def test_session_that_died_in_a_quiet_time_is_replaced_unnoticed(clock: Ca
 
 
 async def test_too_many_are_refused_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "MAX_WAITING", 10)
-    assert MAX_WAITING > 10
+    monkeypatch.setattr(group_commit, "_MAX_WAITING", 10)
     session = Session()
     session.gate.clear()
     commit = GroupCommit(lambda: session)
