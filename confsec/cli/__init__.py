@@ -41,10 +41,14 @@ TRACEBACK: Final = "CONFSEC_TRACEBACK"
 
 EXTRAS: Final = {
     "anycorn": "trio",
+    "gmpy2": "gmpy2",
     "httptools": "server",
     "httpx": "httpx",
     "httpx2": "httpx",
     "openai": "openai",
+    "psycopg": "postgres",
+    "python-pkcs11": "pkcs11",
+    "redis": "redis",
     "trio": "trio",
     "uvicorn": "server",
     "uvloop": "server",

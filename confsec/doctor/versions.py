@@ -26,6 +26,10 @@ EXTRAS_FOR: Final = {
     "trio": "roles on trio",
     "openai": "`confsec.openai.OpenAI`",
     "httpx": "SDKs that take an httpx client",
+    "postgres": "spent tokens and an issuer's books in PostgreSQL",
+    "redis": "spent tokens in Redis or Valkey",
+    "pkcs11": "an issuer's keys in an HSM",
+    "gmpy2": "quicker blinding, and an issuer without OpenSSL 3",
 }
 """What each extra is for."""
 

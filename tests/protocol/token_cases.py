@@ -21,7 +21,6 @@ from confsec.protocol.token_keys import BLIND_RSA, PARTIALLY_BLIND_RSA, TokenKey
 from confsec.protocol.token_messages import Token, TokenResponse
 from confsec.testing import EPOCH, seeded_randbytes
 
-VECTORS: Final = Path(__file__).parents[1] / "vectors"
 DAY: Final = timedelta(days=1)
 HOUR: Final = timedelta(hours=1)
 
@@ -48,7 +47,7 @@ class KeyPair:
 
 
 def _load_keys() -> Iterator[tuple[str, KeyPair]]:
-    keys = json.loads((VECTORS / "blind_rsa_keys.json").read_text(encoding="utf-8"))["keys"]
+    keys = json.loads(Path(__file__).with_name("blind_rsa_keys.json").read_text(encoding="utf-8"))["keys"]
     for name, primes in keys.items():
         yield name, KeyPair(int(primes["p"], 16), int(primes["q"], 16))
 

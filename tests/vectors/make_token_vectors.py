@@ -1,7 +1,8 @@
 """Write the vectors of blind RSA and Privacy Pass that are ours: bad keys, messages and tokens, each with one defect.
 
-Run it from the root: `python -m tests.vectors.make_token_vectors`. Keys are those of `blind_rsa_keys.json`, and random
-bytes come from seeded streams, so the files stay the same. Each says what would be good in its place.
+Run it from the root: `python -m tests.vectors.make_token_vectors`. Keys are those of the tests, in
+`tests/protocol/blind_rsa_keys.json`, and random bytes come from seeded streams, so the files stay the same. Each says
+what would be good in its place.
 """
 
 from __future__ import annotations
