@@ -49,9 +49,11 @@ _SCHEMA: Final = f"""
 """
 
 # A group is one statement, not one for each row: Python's sqlite3 gives up the interpreter lock for each step of
-# SQLite, and gets it back when the event loop lets go of it.
+# SQLite, and gets it back when the event loop lets go of it. So usually there is one step: ?1 is the group's number and
+# ?2 its earliest expiry. If that is not above the floor, the first row gets no number, and is left out for that.
 _SPEND_NEW: Final = "INSERT OR IGNORE INTO spent VALUES {rows}"
 _SPEND_NEW_ROW: Final = "(?{a}, ?{b}, ?1, ?{c})"
+_SPEND_NEW_FIRST: Final = "(?{a}, ?{b}, CASE WHEN ?2 > (SELECT swept_until FROM sweeps) THEN ?1 END, ?{c})"
 
 _GIVEN: Final = "WITH given(place, token_id, request_digest, expires_at) AS (VALUES {rows})"
 _GIVEN_ROW: Final = "({place}, ?{a}, ?{b}, ?{c})"
@@ -87,7 +89,7 @@ class _SpendGroup:
     spends: Sequence[Spend]
 
     parameters: list[Any]
-    """The group's number; then token id, request digest and expiry of each spend."""
+    """The group's number, its earliest expiry; then token id, request digest and expiry of each spend."""
 
 
 @final
@@ -116,26 +118,25 @@ class _SqliteSession:
             raise BackendError(f"{path} is of another version", got=version, want=_VERSION)
 
     def spend(self, group: _SpendGroup) -> Sequence[bool]:
-        """Insert a group. Only where some of it is known already, look which."""
-        inserted = self._run(_SPEND_NEW, _SPEND_NEW_ROW, group.parameters).rowcount
-        # The floor is read when the group is written. A token that expires later was not forgotten until then, and so
-        # would have been found.
-        floor: int = self._value(_FLOOR)
-        if inserted == len(group.spends) and min(group.parameters[3::3]) > floor:
-            return [True] * inserted
+        """Insert a group. Only where some of it is known already, or old, look which."""
+        count = len(group.spends)
+        if self._run(_SPEND_NEW, _SPEND_NEW_ROW, group.parameters, first=_SPEND_NEW_FIRST).rowcount == count:
+            return [True] * count
         accepted = self._accepted(group)
-        return [
-            place in accepted and milliseconds(spend.expires_at) > floor for place, spend in enumerate(group.spends)
-        ]
+        return [place in accepted for place in range(count)]
 
     def _accepted(self, group: _SpendGroup) -> set[int]:
-        """Spend what is released for the same request; then return the places of all that this group spent."""
+        """Spend what is new, or released for the same request; return the places of all that this group spent."""
+        self._run(_SPEND_NEW, _SPEND_NEW_ROW, group.parameters)
         self._run(_SPEND_AGAIN, _GIVEN_ROW, group.parameters)
         places = [place for (place,) in self._run(_ACCEPTED, _GIVEN_ROW, group.parameters)]
-        # Of several equal spends, the first is accepted.
-        first = {
-            group.spends[place].token_id: place for place in sorted(places, reverse=True) if place < len(group.spends)
-        }
+        # The floor is read when all is written: a token that expires later was not forgotten until then, and so would
+        # have been found. Of several equal spends, the first is accepted.
+        floor: int = self._value(_FLOOR)
+        first: dict[bytes, int] = {}
+        for place in sorted(places):
+            if place < len(group.spends) and milliseconds(group.spends[place].expires_at) > floor:
+                first.setdefault(group.spends[place].token_id, place)
         return set(first.values())
 
     def release(self, spends: Sequence[Spend]) -> None:
@@ -167,8 +168,9 @@ class _SqliteSession:
         yield  # when this raises, the session is closed, which rolls back
         self._connection.execute("COMMIT")
 
-    def _run(self, statement: str, row: str, parameters: list[Any]) -> sqlite3.Cursor:
-        return self._connection.execute(_statement(statement, row, len(parameters) // 3), parameters)
+    def _run(self, statement: str, row: str, parameters: list[Any], *, first: str = "") -> sqlite3.Cursor:
+        size = len(parameters) // 3  # and two parameters more
+        return self._connection.execute(_statement(statement, row, size, first or row), parameters)
 
     def _value(self, statement: str, *parameters: object) -> Any:
         row = self._connection.execute(statement, parameters).fetchone()
@@ -186,7 +188,7 @@ def _parameters(number: int, spends: Sequence[Spend]) -> list[Any]:
 
     So there are statements of few sizes, and SQLite keeps them all prepared.
     """
-    parameters: list[Any] = [number]
+    parameters: list[Any] = [number, milliseconds(min(spend.expires_at for spend in spends))]
     for spend in spends:
         parameters += (spend.token_id, spend.request_digest, milliseconds(spend.expires_at))
     size = len(spends)
@@ -195,6 +197,9 @@ def _parameters(number: int, spends: Sequence[Spend]) -> list[Any]:
 
 
 @cache
-def _statement(statement: str, row: str, size: int) -> str:
-    rows = (row.format(place=place, a=3 * place + 2, b=3 * place + 3, c=3 * place + 4) for place in range(size))
+def _statement(statement: str, row: str, size: int, first: str) -> str:
+    rows = [
+        (row if place else first).format(place=place, a=3 * place + 3, b=3 * place + 4, c=3 * place + 5)
+        for place in range(size)
+    ]
     return statement.format(rows=", ".join(rows))
