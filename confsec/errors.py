@@ -16,8 +16,9 @@
     │   ├── RequestIdError       another request came under this id before
     │   └── PeerError            the peer answered with a problem of its own (RFC 9457)
     ├── VerificationError        well-formed, not trusted
-    │   ├── EvidenceError
-    │   ├── PolicyError
+    │   ├── EvidenceError        evidence that does not show what it should show
+    │   ├── PolicyError          good evidence of something that is not accepted
+    │   │   └── AppraisalError   … with every check, what was expected and what was found
     │   ├── TokenError
     │   │   ├── TokenMissingError
     │   │   ├── TokenTypeError
@@ -50,11 +51,13 @@ standard says so. Fields hold identifiers and sizes, never contents, keys or sec
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from collections.abc import Sequence
+from typing import ClassVar, Final, Protocol, final
 
 __all__ = [
     "AccountError",
     "AccountRevokedError",
+    "AppraisalError",
     "BackendError",
     "BusyError",
     "ConfigError",
@@ -260,6 +263,59 @@ class PolicyError(VerificationError):
     """Good evidence of something that the policy does not accept."""
 
     code = "policy"
+
+
+class CheckLike(Protocol):
+    """A check as `AppraisalError` lists it (`confsec.protocol.checks.Check` is one)."""
+
+    @property
+    def id(self) -> str:
+        """The stable id."""
+        ...
+
+    @property
+    def section(self) -> str:
+        """Where the rule stands."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """What came of it, as a sentence."""
+        ...
+
+    @property
+    def want(self) -> str:
+        """What was expected, or nothing."""
+        ...
+
+    @property
+    def got(self) -> str:
+        """What was found, or nothing."""
+        ...
+
+
+@final
+class AppraisalError(PolicyError):
+    """An appraisal that ended in refusal. `checks` are all checks that were made, `refused` those that refuse."""
+
+    code = "appraisal"
+
+    def __init__(self, what: str, *, checks: Sequence[tuple[CheckLike, bool]], hint: str = "") -> None:
+        """Describe the refusal. `checks` are the checks in order, each with whether it is accepted."""
+        self.checks: Final = tuple(check for check, _ in checks)
+        self.refused: Final = tuple(check for check, accepted in checks if not accepted)
+        super().__init__(what, got="; ".join(map(_check_line, self.refused)), hint=hint)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The ids of the checks that refuse."""
+        return tuple(check.id for check in self.refused)
+
+
+def _check_line(check: CheckLike) -> str:
+    """Say in one line what a check wanted and found."""
+    compared = [f"{name} {value}" for name, value in (("got", check.got), ("want", check.want)) if value]
+    return f"{check.id}: {check.why}" + (f" ({', '.join(compared)})" if compared else "")
 
 
 class TokenError(VerificationError):

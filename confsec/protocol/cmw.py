@@ -15,7 +15,7 @@ from attrs import field, frozen
 from confsec.errors import DecodeError, EvidenceError, LimitError
 from confsec.protocol import cbor
 
-__all__ = ["CMW_COLLECTION_TYPE", "KEY_CONFIG_LABEL", "MAX_EVIDENCE", "CmwRecord", "Evidence"]
+__all__ = ["CMW_COLLECTION_TYPE", "KEY_CONFIG_LABEL", "MAX_EVIDENCE", "CmwRecord", "Endorsements", "Evidence"]
 
 CMW_COLLECTION_TYPE: Final = "application/cmw+cbor"
 """The media type of evidence on the wire."""
@@ -84,6 +84,34 @@ class Evidence:
                 section=_SECTION,
             )
         return record.value
+
+
+@frozen
+class Endorsements:
+    """What vouches for evidence and travels beside it: it may be refreshed, and is never part of a digest."""
+
+    encoded: bytes = field(repr=False)
+    """The collection as it came."""
+
+    items: Mapping[str, CmwRecord]
+    """The records by label."""
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a collection. Raises `DecodeError`, and `LimitError` for more than 1 MiB or 16 items."""
+        evidence = Evidence.decode(data)
+        return cls(encoded=data, items=evidence.items)
+
+    @classmethod
+    def of(cls, items: Mapping[str, CmwRecord]) -> Self:
+        """Make the endorsements that consist of `items`."""
+        evidence = Evidence.of(items)
+        return cls(encoded=evidence.encoded, items=items)
+
+    def find(self, label: str) -> bytes | None:
+        """Return the bytes under `label`, or None: whoever carried them may have left them out."""
+        record = self.items.get(label)
+        return None if record is None else record.value
 
 
 def _decode_record(value: cbor.CborValue) -> CmwRecord:
