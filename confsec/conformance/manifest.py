@@ -9,6 +9,8 @@ from typing import Any, Final, Self, final
 
 from attrs import frozen
 
+from confsec.conformance.kinds import CaseFile, FileCase
+
 __all__ = ["MANIFEST_NAME", "Entry", "Manifest"]
 
 MANIFEST_NAME: Final = "cases.json"
@@ -36,6 +38,9 @@ class Entry:
 
     count: int
     """How many cases there are, by the manifest. 1 for what is no list."""
+
+    case: FileCase
+    """What the manifest says of it, for what is no list."""
 
 
 @final
@@ -75,11 +80,15 @@ def _is_entry(case: object) -> bool:
 
 def _names(case: Mapping[str, Any]) -> Iterator[str]:
     """Yield the files of a case, the most important one first."""
-    files = case.get("files")
-    roles = files if isinstance(files, Mapping) else {}
+    roles = _roles(case)
     names = [roles[role] for role in sorted(roles, key=lambda role: role != _FIRST_ROLE)]
     for name in names:
         yield from (name if isinstance(name, list) else [name])
+
+
+def _roles(case: Mapping[str, Any]) -> Mapping[str, Any]:
+    files = case.get("files")
+    return files if isinstance(files, Mapping) else {}
 
 
 def _entry(case: Mapping[str, Any], folder: Path) -> Entry:
@@ -90,7 +99,24 @@ def _entry(case: Mapping[str, Any], folder: Path) -> Entry:
         schema=str(case.get("schema", "")),
         expect=str(case.get("expect", "")),
         count=count if isinstance(count, int) and count > 0 else 1,
+        case=_file_case(case, folder),
     )
+
+
+def _file_case(case: Mapping[str, Any], folder: Path) -> FileCase:
+    params = case.get("params")
+    return FileCase(
+        id=str(case.get("id", case["kind"])),
+        kind=case["kind"],
+        files={role: _case_file(folder, name) for role, name in _roles(case).items() if isinstance(name, str)},
+        expect=str(case.get("expect", "")),
+        stated_at=case.get("at"),
+        params=params if isinstance(params, Mapping) else {},
+    )
+
+
+def _case_file(folder: Path, name: str) -> CaseFile:
+    return CaseFile(_path(folder, name), name.partition("#")[2])
 
 
 def _unused(listed: object) -> Iterator[tuple[str, str]]:

@@ -6,8 +6,9 @@ from typing import Final
 
 from confsec.conformance import bhttp, blind_rsa, cbor, hpke, ohttp, primitives, privacypass, sealed, token_defects
 from confsec.conformance.cases import Schema
+from confsec.conformance.kinds import Kind
 
-__all__ = ["MISSING_PROTOCOLS", "SCHEMAS", "find_schema", "recognise"]
+__all__ = ["KINDS", "MISSING_PROTOCOLS", "SCHEMAS", "find_kind", "find_schema", "recognise"]
 
 SCHEMAS: Final[tuple[Schema, ...]] = (
     *sealed.SCHEMAS,
@@ -21,6 +22,9 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
     *primitives.SCHEMAS,
 )
 """In the order in which they are tried: a form with more members before one that has fewer."""
+
+KINDS: Final[tuple[Kind, ...]] = ()
+"""The kinds of cases that consist of files."""
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
 _ATTESTATION: Final = "attestation is not part of this version"
@@ -45,6 +49,12 @@ MISSING_PROTOCOLS: Final = {
 """Why the vectors of a protocol are skipped as a whole, by the name in its manifest."""
 
 _BY_NAME: Final = {schema.name: schema for schema in SCHEMAS}
+_KIND_BY_NAME: Final = {kind.name: kind for kind in KINDS}
+
+
+def find_kind(name: str) -> Kind | None:
+    """Return the kind with this name, or None if we do not know it."""
+    return _KIND_BY_NAME.get(name)
 
 
 def find_schema(name: object) -> Schema | None:

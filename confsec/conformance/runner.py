@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Final, final
 
 from confsec.conformance.cases import CaseResult, Outcome, Schema, check_refused, list_cases, run_case
+from confsec.conformance.kinds import MAX_FILE_SIZE, run_file_case
 from confsec.conformance.manifest import MANIFEST_NAME, Entry, Manifest
-from confsec.conformance.registry import MISSING_PROTOCOLS, find_schema, recognise
+from confsec.conformance.registry import MISSING_PROTOCOLS, find_kind, find_schema, recognise
 from confsec.conformance.reports import FileReport
 from confsec.errors import ConfigError
 
-__all__ = ["MAX_FILE_SIZE", "run_vectors"]
-
-MAX_FILE_SIZE: Final = 16 * 1024 * 1024
-"""Bytes of the largest file that is read: the largest published one has less than a megabyte."""
+__all__ = ["run_vectors"]
 
 # What stands beside vectors and is none: it explains them, or makes them.
 _NO_VECTORS: Final = frozenset({".md", ".py", ".pyc"})
@@ -149,7 +147,10 @@ def _run_entry(protocol: str, entry: Entry) -> Iterator[CaseResult]:
         yield CaseResult(entry.kind, Outcome.SKIPPED, MISSING_PROTOCOLS[protocol], entry.count)
         return
     if entry.kind != _LIST:
-        yield CaseResult(entry.kind, Outcome.SKIPPED, f"cases of the kind {entry.kind} are not known", entry.count)
+        kind = find_kind(entry.kind)
+        reason = f"cases of the kind {entry.kind} are not known"
+        unknown = CaseResult(entry.case.id, Outcome.SKIPPED, reason, entry.count)
+        yield run_file_case(kind, entry.case) if kind else unknown
         return
     document = _read_json(entry.path)
     if isinstance(document, _Unreadable):
