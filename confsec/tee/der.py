@@ -1,0 +1,86 @@
+"""DER, as much of it as attestation needs, on `cryptography.hazmat.asn1` (ITU-T X.690).
+
+The library reads strict DER: one spelling of each tag and length. So what it took apart is put together again, byte
+for byte, and a signature can be checked over it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from cryptography.hazmat import asn1
+
+from confsec.errors import DecodeError, LimitError, TruncatedError
+
+__all__ = ["NULL", "decode", "elements", "encode", "encode_tlv", "parse", "split_elements"]
+
+NULL: Final = b"\x05\x00"
+"""NULL: the parameters of an algorithm that has none."""
+
+_Value = TypeVar("_Value")
+
+
+@asn1.sequence
+class _Elements:
+    """SEQUENCE { SEQUENCE OF ANY }: the library reads lists inside of sequences only."""
+
+    elements: list[asn1.TLV]
+
+
+def decode(data: bytes, kind: type[_Value], what: str) -> _Value:
+    """Read one element. `what` names it in errors. Raises `DecodeError`."""
+    try:
+        return asn1.decode_der(kind, data)
+    except (ValueError, OverflowError) as exc:
+        raise DecodeError(f"{what} is not what its standard declares", got=f"{len(data)} bytes") from exc
+
+
+def parse(element: asn1.TLV, kind: type[_Value], what: str) -> _Value:
+    """Read an element that was kept as it came. Raises `DecodeError`."""
+    return decode(encode(element), kind, what)
+
+
+def encode(element: asn1.TLV) -> bytes:
+    """Return an element as it came: DER has one spelling of tag and length, and no other was accepted."""
+    return asn1.encode_der(element)
+
+
+def encode_tlv(tag: int, content: bytes) -> bytes:
+    """Encode one element of DER."""
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length + content
+
+
+def elements(data: bytes, what: str) -> list[bytes]:
+    """Return the elements of a SEQUENCE OF, each in DER."""
+    return [encode(each) for each in decode(encode_tlv(0x30, data), _Elements, what).elements]
+
+
+def split_elements(data: bytes, *, limit: int) -> tuple[bytes, ...]:
+    """Split elements that follow one another, by the lengths at their start: at most `limit`, else `LimitError`."""
+    parts: list[bytes] = []
+    start = 0
+    while start < len(data):
+        if len(parts) == limit:
+            raise LimitError("too many elements of DER", want=f"at most {limit}")
+        size = _size(data[start : start + 5])
+        if start + size > len(data):
+            raise TruncatedError("DER ends early", got=f"{len(data)} bytes")
+        parts.append(data[start : start + size])
+        start += size
+    return tuple(parts)
+
+
+def _size(head: bytes) -> int:
+    """Return how long the element that begins with `head` is, header and all."""
+    if len(head) < 2:
+        raise TruncatedError("DER ends early", got=f"{len(head)} bytes")
+    if head[1] < 0x80:
+        return 2 + head[1]
+    count = head[1] & 0x7F
+    if not 1 <= count <= 3:
+        raise DecodeError("bytes are not DER", section="ITU-T X.690, section 10.1")
+    return 2 + count + int.from_bytes(head[2 : 2 + count], "big")

@@ -1,0 +1,636 @@
+"""X.509 certificates and revocation lists, as every kind of evidence needs them (RFC 5280).
+
+Reading is done by `cryptography.hazmat.asn1`, which takes strict DER apart as this file declares it. The certificate
+reader of the same package is not used: AMD's chip certificates have the serial number 0, which it announces to refuse.
+The bytes that are signed are kept exactly as they came.
+
+The checks are small and separate, so that each verifier can make each of them a row of its table. Each of them raises
+`EvidenceError`; none of them implies another. A path to a root is good only when all of them were made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Annotated, Final, NamedTuple, Self
+
+from attrs import field, frozen
+from cryptography.hazmat import asn1
+from cryptography.x509 import ObjectIdentifier
+
+from confsec.errors import DecodeError, EvidenceError, LimitError, UnsupportedError
+from confsec.protocol.wire import decode_base64
+from confsec.tee.der import decode, elements, encode, parse, split_elements
+from confsec.tee.x509_names import GeneralName, Name, decode_general_names, decode_name
+from confsec.tee.x509_signatures import PublicKey, load_public_key, verify_signature
+
+__all__ = [
+    "BASIC_CONSTRAINTS",
+    "CLOCK_SKEW",
+    "CRL_DISTRIBUTION_POINTS",
+    "EXTENDED_KEY_USAGE",
+    "KEY_USAGE",
+    "MAX_CERTIFICATE",
+    "MAX_CHAIN",
+    "MAX_CRL",
+    "SUBJECT_ALTERNATIVE_NAME",
+    "BasicConstraints",
+    "Certificate",
+    "Extension",
+    "GeneralName",
+    "Name",
+    "PublicKey",
+    "RevocationList",
+    "decode_chain",
+    "encode_chain",
+    "find_path",
+    "pem_blocks",
+    "verify_certificate_signature",
+    "verify_crl_current",
+    "verify_crl_extensions",
+    "verify_crl_issuer",
+    "verify_crl_signature",
+    "verify_extensions",
+    "verify_is_authority",
+    "verify_issuer_name",
+    "verify_not_revoked",
+    "verify_path_length",
+    "verify_root",
+    "verify_signs_certificates",
+    "verify_signs_crls",
+    "verify_valid_at",
+]
+
+CLOCK_SKEW: Final = timedelta(minutes=10)
+"""How long before its first moment something is accepted: clocks of issuers run fast. What has ended has ended."""
+
+MAX_CERTIFICATE: Final = 16 << 10
+"""A certificate has at most 16 KiB: those of vendors have 2."""
+
+MAX_CHAIN: Final = 10
+"""At most ten certificates come together: the longest path that we know has five."""
+
+MAX_CRL: Final = 1 << 20
+"""A revocation list has at most 1 MiB."""
+
+BASIC_CONSTRAINTS: Final = "2.5.29.19"
+KEY_USAGE: Final = "2.5.29.15"
+SUBJECT_ALTERNATIVE_NAME: Final = "2.5.29.17"
+CRL_DISTRIBUTION_POINTS: Final = "2.5.29.31"
+EXTENDED_KEY_USAGE: Final = "2.5.29.37"
+
+_SECTION: Final = "RFC 5280, section 4.1"
+_PATH: Final = "RFC 5280, section 6.1"
+_KEY_CERT_SIGN: Final = 5
+_CRL_SIGN: Final = 6
+# --- Structures -------------------------------------------------------------------------------------------------------
+
+
+@asn1.sequence
+class _Signed:
+    """SIGNED{} (RFC 5280, sections 4.1 and 5.1): a certificate or a revocation list."""
+
+    tbs: asn1.TLV
+    signature_algorithm: asn1.TLV
+    signature: asn1.BitString
+
+
+@asn1.sequence
+class _Extension:
+    oid: ObjectIdentifier
+    critical: Annotated[bool, asn1.Default(value=False)]
+    value: bytes
+
+
+@asn1.sequence
+class _Validity:
+    not_before: asn1.UTCTime | asn1.GeneralizedTime
+    not_after: asn1.UTCTime | asn1.GeneralizedTime
+
+
+@asn1.sequence
+class _TbsCertificate:
+    version: Annotated[int, asn1.Explicit(0), asn1.Default(0)]
+    serial: int
+    signature_algorithm: asn1.TLV
+    issuer: asn1.TLV
+    validity: _Validity
+    subject: asn1.TLV
+    public_key: asn1.TLV
+    issuer_id: Annotated[asn1.BitString | None, asn1.Implicit(1)]
+    subject_id: Annotated[asn1.BitString | None, asn1.Implicit(2)]
+    extensions: Annotated[list[_Extension] | None, asn1.Explicit(3)]
+
+
+@asn1.sequence
+class _TbsCertList:
+    version: int | None
+    signature_algorithm: asn1.TLV
+    issuer: asn1.TLV
+    this_update: asn1.UTCTime | asn1.GeneralizedTime
+    next_update: asn1.UTCTime | asn1.GeneralizedTime
+    revoked: list[asn1.TLV] | None
+    extensions: Annotated[list[_Extension] | None, asn1.Explicit(0)]
+
+
+@asn1.sequence
+class _RevokedCertificate:
+    serial: int
+    date: asn1.UTCTime | asn1.GeneralizedTime
+    extensions: list[_Extension] | None
+
+
+@asn1.sequence
+class _BasicConstraints:
+    ca: Annotated[bool, asn1.Default(value=False)]
+    path_length: int | None
+
+
+# --- Values -----------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Extension:
+    """An extension of a certificate or a revocation list."""
+
+    critical: bool
+    """Who does not know it has to refuse the certificate."""
+
+    value: bytes = field(repr=False)
+    """The value in DER, in most cases."""
+
+
+class BasicConstraints(NamedTuple):
+    """Whether the subject is an authority (RFC 5280, section 4.2.1.9)."""
+
+    ca: bool
+    """It may issue certificates."""
+
+    path_length: int | None
+    """How many authorities may follow below it; None sets no limit."""
+
+
+@frozen(kw_only=True)
+class Certificate:
+    """A certificate of version 3 (RFC 5280, section 4)."""
+
+    encoded: bytes = field(repr=False)
+    """The certificate in DER."""
+
+    tbs: bytes = field(repr=False)
+    """What is signed, as it came."""
+
+    serial: int
+    """The serial number. AMD's chip certificates have 0."""
+
+    issuer: Name
+    subject: Name
+
+    not_before: datetime
+    """The first moment."""
+
+    not_after: datetime
+    """The last moment."""
+
+    public_key_info: bytes = field(repr=False)
+    """SubjectPublicKeyInfo in DER."""
+
+    signature_algorithm: bytes = field(repr=False)
+    """AlgorithmIdentifier in DER, the same inside and outside of what is signed."""
+
+    signature: bytes = field(repr=False)
+
+    extensions: Mapping[str, Extension] = field(hash=False)
+    """The extensions by object identifier."""
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a certificate in DER. Raises `DecodeError`, and `LimitError` for more than 16 KiB."""
+        signed = _decode_signed(data, what="a certificate", limit=MAX_CERTIFICATE)
+        tbs = parse(signed.tbs, _TbsCertificate, "a certificate")
+        if tbs.version != 2:
+            raise DecodeError("a certificate is of another version", got=tbs.version + 1, want=3, section=_SECTION)
+        return cls(
+            encoded=data,
+            tbs=encode(signed.tbs),
+            serial=tbs.serial,
+            issuer=decode_name(encode(tbs.issuer)),
+            subject=decode_name(encode(tbs.subject)),
+            not_before=tbs.validity.not_before.as_datetime(),
+            not_after=tbs.validity.not_after.as_datetime(),
+            public_key_info=encode(tbs.public_key),
+            signature_algorithm=_same_algorithm(signed, tbs.signature_algorithm, "a certificate"),
+            signature=_whole_bytes(signed.signature, "a certificate"),
+            extensions=_decode_extensions(tbs.extensions, "a certificate"),
+        )
+
+    @classmethod
+    def decode_pem(cls, data: bytes) -> Self:
+        """Read the one certificate of a PEM file. Raises as `decode`."""
+        blocks = pem_blocks(data, "CERTIFICATE", limit=MAX_CHAIN * MAX_CERTIFICATE)
+        if len(blocks) != 1:
+            raise DecodeError("a PEM file has another number of certificates", got=len(blocks), want=1)
+        return cls.decode(blocks[0])
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the certificate: 32 bytes."""
+        return sha256(self.encoded).digest()
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The subject's key. Raises `DecodeError`, and `UnsupportedError` for one of a kind that we do not use."""
+        return load_public_key(self.public_key_info)
+
+    @property
+    def self_issued(self) -> bool:
+        """Whether subject and issuer have one name: so it is with roots."""
+        return self.subject == self.issuer
+
+    @property
+    def basic_constraints(self) -> BasicConstraints:
+        """Whether the subject is an authority: not, where the extension is missing. Raises `DecodeError`."""
+        extension = self.extensions.get(BASIC_CONSTRAINTS)
+        if extension is None:
+            return BasicConstraints(ca=False, path_length=None)
+        value = decode(extension.value, _BasicConstraints, "basic constraints")
+        if value.path_length is not None and (value.path_length < 0 or not value.ca):
+            raise DecodeError("basic constraints with a path length that means nothing", section="RFC 5280, 4.2.1.9")
+        return BasicConstraints(value.ca, value.path_length)
+
+    @property
+    def key_usage(self) -> frozenset[int] | None:
+        """The bits that are set, by number; None where the extension is missing. Raises `DecodeError`."""
+        extension = self.extensions.get(KEY_USAGE)
+        if extension is None:
+            return None
+        bits = decode(extension.value, asn1.BitString, "key usage").as_bytes()
+        return frozenset(index for index in range(8 * len(bits)) if bits[index // 8] & 0x80 >> index % 8)
+
+    @property
+    def extended_key_usage(self) -> frozenset[str] | None:
+        """The purposes, as object identifiers; None where the extension is missing. Raises `DecodeError`."""
+        extension = self.extensions.get(EXTENDED_KEY_USAGE)
+        if extension is None:
+            return None
+        purposes = elements(extension.value, "extended key usage")
+        return frozenset(decode(each, ObjectIdentifier, "extended key usage").dotted_string for each in purposes)
+
+    @property
+    def subject_alternative_names(self) -> tuple[GeneralName, ...]:
+        """The subject's other names. Raises `DecodeError`."""
+        extension = self.extensions.get(SUBJECT_ALTERNATIVE_NAME)
+        return () if extension is None else decode_general_names(extension.value)
+
+    @property
+    def crl_urls(self) -> tuple[str, ...]:
+        """Where the issuer says that its revocation lists are. Raises `DecodeError`."""
+        extension = self.extensions.get(CRL_DISTRIBUTION_POINTS)
+        return () if extension is None else _decode_distribution_points(extension.value)
+
+
+@frozen(kw_only=True)
+class RevocationList:
+    """A revocation list (RFC 5280, section 5). Its entries are read only when somebody asks for one."""
+
+    encoded: bytes = field(repr=False)
+    """The list in DER."""
+
+    tbs: bytes = field(repr=False)
+    """What is signed, as it came."""
+
+    issuer: Name
+
+    this_update: datetime
+    """When it was issued."""
+
+    next_update: datetime
+    """When the next one is due: after that, this one says nothing."""
+
+    signature_algorithm: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+    extensions: Mapping[str, Extension] = field(hash=False)
+    """The extensions by object identifier."""
+
+    entries: Sequence[asn1.TLV] = field(repr=False, eq=False, hash=False)
+    """The revoked certificates, each still to be read."""
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a revocation list in DER or PEM. Raises `DecodeError`, and `LimitError` for more than 1 MiB of DER."""
+        if _is_pem(data):
+            data = _only(pem_blocks(data, "X509 CRL", limit=2 * MAX_CRL))
+        signed = _decode_signed(data, what="a revocation list", limit=MAX_CRL)
+        tbs = parse(signed.tbs, _TbsCertList, "a revocation list")
+        if tbs.version != 1:
+            raise DecodeError("a revocation list is of another version", want=2, section="RFC 5280, section 5.1")
+        return cls(
+            encoded=data,
+            tbs=encode(signed.tbs),
+            issuer=decode_name(encode(tbs.issuer)),
+            this_update=tbs.this_update.as_datetime(),
+            next_update=tbs.next_update.as_datetime(),
+            signature_algorithm=_same_algorithm(signed, tbs.signature_algorithm, "a revocation list"),
+            signature=_whole_bytes(signed.signature, "a revocation list"),
+            extensions=_decode_extensions(tbs.extensions, "a revocation list"),
+            entries=tuple(tbs.revoked or ()),
+        )
+
+    @property
+    def revoked_serials(self) -> frozenset[int]:
+        """All serial numbers that are revoked. Raises `DecodeError`."""
+        return frozenset(parse(entry, _RevokedCertificate, "a revocation list").serial for entry in self.entries)
+
+    def entry_for(self, serial: int) -> asn1.TLV | None:
+        """Return the entry of the certificate with this serial number, or None if it is not revoked."""
+        start = asn1.encode_der(serial)
+        size = len(start)
+        return next((entry for entry in self.entries if entry.data[:size] == start), None)
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+
+def pem_blocks(data: bytes, label: str, *, limit: int) -> tuple[bytes, ...]:
+    """Return the contents of a PEM file that has only blocks of one label, in order (RFC 7468).
+
+    `limit` is for the whole file, in bytes. Raises `DecodeError` for anything else between them than white space.
+    """
+    if len(data) > limit:
+        raise LimitError("a PEM file is too long", got=f"{len(data)} bytes", want=f"at most {limit}")
+    begin, end = f"-----BEGIN {label}-----".encode(), f"-----END {label}-----".encode()
+    blocks: list[bytes] = []
+    rest = data.strip(_WHITE)
+    while rest:
+        body, found, after = rest.removeprefix(begin).partition(end)
+        if not rest.startswith(begin) or not found:
+            raise DecodeError("bytes are not PEM", want=label, section="RFC 7468, section 3")
+        blocks.append(decode_base64(_WITHOUT_WHITE.sub(b"", body).decode("latin-1")))
+        rest = after.lstrip(_WHITE)
+    return tuple(blocks)
+
+
+def decode_chain(data: bytes) -> tuple[Certificate, ...]:
+    """Read up to ten certificates: PEM, or DER one after the other. Their order is as it came.
+
+    Raises `DecodeError` and `LimitError`.
+    """
+    if len(data) > 2 * MAX_CHAIN * MAX_CERTIFICATE:
+        raise LimitError("a chain of certificates is too long", got=f"{len(data)} bytes")
+    blocks = (
+        pem_blocks(data, "CERTIFICATE", limit=len(data)) if _is_pem(data) else split_elements(data, limit=MAX_CHAIN)
+    )
+    if len(blocks) > MAX_CHAIN:
+        raise LimitError("a chain has too many certificates", got=len(blocks), want=f"at most {MAX_CHAIN}")
+    return tuple(Certificate.decode(block) for block in blocks)
+
+
+def encode_chain(certificates: Sequence[Certificate]) -> bytes:
+    """Return certificates in DER, one after the other."""
+    return b"".join(certificate.encoded for certificate in certificates)
+
+
+def find_path(leaf: Certificate, others: Collection[Certificate]) -> tuple[Certificate, ...]:
+    """Return the certificates from `leaf` to a root, each after the one that names it as its issuer.
+
+    A root is a certificate that names itself. Nothing is checked but names, and the path may end early. Where two
+    certificates have the name, one whose key verifies the signature is taken: so nobody can hide it behind another.
+    """
+    path = [leaf]
+    while not path[-1].self_issued:
+        named = [other for other in others if other.subject == path[-1].issuer and other not in path]
+        if not named:
+            break
+        path.append(named[0] if len(named) == 1 else _signer(path[-1], named))
+    return tuple(path)
+
+
+# --- Checks of certificates -------------------------------------------------------------------------------------------
+
+
+def verify_issuer_name(certificate: Certificate, issuer: Certificate) -> None:
+    """Check that a certificate names the subject of `issuer` as its issuer."""
+    if certificate.issuer != issuer.subject:
+        raise EvidenceError(
+            "a certificate names another issuer", got=certificate.issuer.text, want=issuer.subject.text, section=_PATH
+        )
+
+
+def verify_certificate_signature(certificate: Certificate, issuer: Certificate) -> None:
+    """Check the signature of a certificate with the key of its issuer; a root is its own."""
+    verify_signature(
+        f"the certificate {certificate.subject.text}",
+        issuer.public_key,
+        algorithm=certificate.signature_algorithm,
+        signature=certificate.signature,
+        signed=certificate.tbs,
+    )
+
+
+def verify_is_authority(issuer: Certificate) -> None:
+    """Check that an issuer is an authority: its basic constraints say so (RFC 5280, section 4.2.1.9)."""
+    if not issuer.basic_constraints.ca:
+        raise EvidenceError(
+            f"the issuer {issuer.subject.text} is no authority", want="cA", section="RFC 5280, section 4.2.1.9"
+        )
+
+
+def verify_path_length(issuer: Certificate, *, authorities_below: int) -> None:
+    """Check that so many authorities, without the leaf, may stand below an issuer (RFC 5280, section 4.2.1.9)."""
+    limit = issuer.basic_constraints.path_length
+    if limit is not None and authorities_below > limit:
+        raise EvidenceError(
+            f"too many authorities below {issuer.subject.text}",
+            got=authorities_below,
+            want=f"at most {limit}",
+            section="RFC 5280, section 4.2.1.9",
+        )
+
+
+def verify_signs_certificates(issuer: Certificate) -> None:
+    """Check that the key of an issuer may sign certificates (RFC 5280, section 4.2.1.3)."""
+    _verify_usage(issuer, _KEY_CERT_SIGN, "keyCertSign")
+
+
+def verify_valid_at(certificate: Certificate, at: datetime) -> None:
+    """Check that a certificate is valid at a time. Its first moment may be up to `CLOCK_SKEW` away."""
+    if at < certificate.not_before - CLOCK_SKEW:
+        raise EvidenceError(
+            f"the certificate {certificate.subject.text} is not valid yet",
+            got=f"{at:%Y-%m-%d %H:%M}",
+            want=f"from {certificate.not_before:%Y-%m-%d %H:%M}",
+            section=_PATH,
+        )
+    if at > certificate.not_after:
+        raise EvidenceError(
+            f"the certificate {certificate.subject.text} has expired",
+            got=f"{at:%Y-%m-%d %H:%M}",
+            want=f"until {certificate.not_after:%Y-%m-%d %H:%M}",
+            section=_PATH,
+        )
+
+
+def verify_extensions(certificate: Certificate, *, known: Collection[str]) -> None:
+    """Check that a certificate has no critical extension beside those that the caller looks at."""
+    _verify_no_critical(certificate.extensions, known, f"the certificate {certificate.subject.text}")
+
+
+def verify_root(root: Certificate, trust_anchors: Collection[bytes]) -> None:
+    """Check that a root is one of those trusted: its SHA-256 is among `trust_anchors`."""
+    if root.fingerprint not in trust_anchors:
+        raise EvidenceError(
+            f"the root {root.subject.text} is not among the trust anchors",
+            got=root.fingerprint.hex(),
+            want=", ".join(sorted(anchor.hex() for anchor in trust_anchors)) or "nothing: no root is trusted",
+            section="RFC 5280, section 6.1.1",
+        )
+
+
+# --- Checks of revocation lists ---------------------------------------------------------------------------------------
+
+
+def verify_signs_crls(issuer: Certificate) -> None:
+    """Check that the key of an issuer may sign revocation lists (RFC 5280, section 4.2.1.3)."""
+    _verify_usage(issuer, _CRL_SIGN, "cRLSign")
+
+
+def verify_crl_issuer(crl: RevocationList, issuer: Certificate) -> None:
+    """Check that a revocation list names the subject of `issuer` as its issuer."""
+    if crl.issuer != issuer.subject:
+        raise EvidenceError(
+            "a revocation list is of another issuer",
+            got=crl.issuer.text,
+            want=issuer.subject.text,
+            section="RFC 5280, section 6.3",
+        )
+
+
+def verify_crl_signature(crl: RevocationList, issuer: Certificate) -> None:
+    """Check the signature of a revocation list with the key of its issuer."""
+    verify_signature(
+        f"the revocation list of {crl.issuer.text}",
+        issuer.public_key,
+        algorithm=crl.signature_algorithm,
+        signature=crl.signature,
+        signed=crl.tbs,
+    )
+
+
+def verify_crl_current(crl: RevocationList, at: datetime) -> None:
+    """Check that a revocation list is the current one at a time: issued, up to `CLOCK_SKEW`, and not yet due again."""
+    if not crl.this_update - CLOCK_SKEW <= at <= crl.next_update:
+        raise EvidenceError(
+            f"the revocation list of {crl.issuer.text} is not current",
+            got=f"{at:%Y-%m-%d %H:%M}",
+            want=f"{crl.this_update:%Y-%m-%d %H:%M} to {crl.next_update:%Y-%m-%d %H:%M}",
+            section="RFC 5280, section 6.3",
+        )
+
+
+def verify_crl_extensions(crl: RevocationList) -> None:
+    """Check that a revocation list is a plain one: a critical extension would make it partial, or another's."""
+    _verify_no_critical(crl.extensions, (), f"the revocation list of {crl.issuer.text}")
+
+
+def verify_not_revoked(certificate: Certificate, crl: RevocationList) -> None:
+    """Check that a certificate is not on the list of its issuer. Which list is its issuer's, the caller has checked."""
+    if crl.entry_for(certificate.serial) is not None:
+        raise EvidenceError(
+            f"the certificate {certificate.subject.text} is revoked",
+            got=f"serial number {certificate.serial:#x}",
+            section="RFC 5280, section 6.3",
+        )
+
+
+def _signer(certificate: Certificate, issuers: Sequence[Certificate]) -> Certificate:
+    """Return the first issuer whose key verifies the signature, else the first."""
+    for issuer in issuers:
+        with suppress(EvidenceError, DecodeError, UnsupportedError):
+            verify_certificate_signature(certificate, issuer)
+            return issuer
+    return issuers[0]
+
+
+# --- Parts ------------------------------------------------------------------------------------------------------------
+
+_WHITE: Final = b" \t\r\n"
+_WITHOUT_WHITE: Final = re.compile(rb"[ \t\r\n]+")
+
+
+def _decode_signed(data: bytes, *, what: str, limit: int) -> _Signed:
+    if len(data) > limit:
+        raise LimitError(f"{what} is too long", got=f"{len(data)} bytes", want=f"at most {limit}")
+    return decode(data, _Signed, what)
+
+
+def _same_algorithm(signed: _Signed, inside: asn1.TLV, what: str) -> bytes:
+    """Return the AlgorithmIdentifier. "This field MUST contain the same algorithm identifier" as the signed part."""
+    algorithm = encode(signed.signature_algorithm)
+    if algorithm != encode(inside):
+        raise DecodeError(f"{what} names two algorithms", section="RFC 5280, section 4.1.1.2")
+    return algorithm
+
+
+def _whole_bytes(bits: asn1.BitString, what: str) -> bytes:
+    if bits.padding_bits():
+        raise DecodeError(f"{what} has a signature that is no whole number of bytes", section=_SECTION)
+    return bits.as_bytes()
+
+
+def _decode_extensions(extensions: list[_Extension] | None, what: str) -> dict[str, Extension]:
+    found: dict[str, Extension] = {}
+    for extension in extensions or ():
+        oid = extension.oid.dotted_string
+        if oid in found:
+            raise DecodeError(f"{what} has an extension twice", got=oid, section="RFC 5280, section 4.2")
+        found[oid] = Extension(extension.critical, extension.value)
+    return found
+
+
+def _decode_distribution_points(data: bytes) -> tuple[str, ...]:
+    """Return the URIs of all full names: [0] of DistributionPoint, in it [0] fullName (RFC 5280, 4.2.1.13)."""
+    urls: list[str] = []
+    for point in elements(data, "a distribution point"):
+        for part in elements(point, "a distribution point"):
+            if part[0] != 0xA0:
+                continue
+            name = bytes(decode(part, asn1.TLV, "a distribution point").data)
+            if name[:1] == b"\xa0":
+                urls += (
+                    found.value.decode("ascii", "backslashreplace")
+                    for found in decode_general_names(b"\x30" + name[1:])
+                    if found.tag == 6
+                )
+    return tuple(urls)
+
+
+def _verify_usage(issuer: Certificate, bit: int, name: str) -> None:
+    usage = issuer.key_usage
+    if usage is None or bit not in usage:
+        raise EvidenceError(
+            f"the key of {issuer.subject.text} is not for this", want=name, section="RFC 5280, section 4.2.1.3"
+        )
+
+
+def _verify_no_critical(extensions: Mapping[str, Extension], known: Collection[str], what: str) -> None:
+    unknown = sorted(oid for oid, extension in extensions.items() if extension.critical and oid not in known)
+    if unknown:
+        raise EvidenceError(
+            f"{what} has a critical extension that we do not know",
+            got=", ".join(unknown),
+            section="RFC 5280, section 4.2",
+        )
+
+
+def _is_pem(data: bytes) -> bool:
+    return data.lstrip(_WHITE).startswith(b"-----BEGIN ")
+
+
+def _only(blocks: Sequence[bytes]) -> bytes:
+    if len(blocks) != 1:
+        raise DecodeError("a PEM file has another number of blocks", got=len(blocks), want=1)
+    return blocks[0]

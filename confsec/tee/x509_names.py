@@ -1,0 +1,116 @@
+"""Names in certificates: distinguished names and alternative names (RFC 5280, sections 4.1.2.4 and 4.2.1.6)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from attrs import field, frozen
+from cryptography.hazmat import asn1
+from cryptography.x509 import ObjectIdentifier
+
+from confsec.errors import DecodeError
+from confsec.tee.der import decode, elements, encode
+
+__all__ = ["GeneralName", "Name", "decode_general_names", "decode_name"]
+
+_RECURRING_NAMES: Final = 64
+"""How many names are remembered: those of authorities come back with each evidence."""
+
+_ATTRIBUTE_NAMES: Final = {
+    "0.9.2342.19200300.100.1.25": "DC",
+    "2.5.4.3": "CN",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+}
+"""Short names of attributes (RFC 4514, section 3)."""
+
+_STRINGS: Final = {0x0C: "utf-8", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}
+"""The character sets of the string types, by tag."""
+
+
+@asn1.sequence
+class _NameAttribute:
+    oid: ObjectIdentifier
+    value: asn1.TLV
+
+
+@frozen
+class Name:
+    """A distinguished name. Equal names have equal bytes: that is stricter than the standard's comparison."""
+
+    encoded: bytes = field(repr=False)
+    """The name in DER."""
+
+    attributes: tuple[tuple[str, str], ...] = field(eq=False)
+    """Object identifier and text of each attribute, in the order of the encoding. What is no text is hex after "#"."""
+
+    @property
+    def text(self) -> str:
+        """The name for people, the last attribute first (RFC 4514)."""
+        return ",".join(
+            f"{_ATTRIBUTE_NAMES.get(oid, oid)}={_escape(value)}" for oid, value in reversed(self.attributes)
+        )
+
+    @property
+    def common_name(self) -> str:
+        """The one common name, or nothing."""
+        return self.attribute("2.5.4.3")
+
+    def attribute(self, oid: str) -> str:
+        """Return the text of the one attribute `oid`; nothing if there is none or more than one."""
+        found = [value for each, value in self.attributes if each == oid]
+        return found[0] if len(found) == 1 else ""
+
+
+class GeneralName(NamedTuple):
+    """One name of an alternative name (RFC 5280, section 4.2.1.6)."""
+
+    tag: int
+    """1 e-mail, 2 DNS, 4 directory name, 6 URI, 7 IP address."""
+
+    value: bytes
+    """The content: text in ASCII, an address, or a whole `Name` in DER."""
+
+
+@lru_cache(_RECURRING_NAMES)
+def decode_name(encoded: bytes) -> Name:
+    """Read a name. It follows from these bytes alone, so it may be remembered."""
+    attributes: list[tuple[str, str]] = []
+    for relative in elements(encoded, "a name"):
+        if relative[0] != 0x31:
+            raise DecodeError("a name is not made of sets", section="RFC 5280, section 4.1.2.4")
+        for each in elements(b"\x30" + relative[1:], "a name"):
+            attribute = decode(each, _NameAttribute, "a name")
+            attributes.append((attribute.oid.dotted_string, _attribute_text(encode(attribute.value))))
+    return Name(encoded, tuple(attributes))
+
+
+def _attribute_text(value: bytes) -> str:
+    charset = _STRINGS.get(value[0])
+    if charset is None:
+        return "#" + value.hex()
+    try:
+        return bytes(decode(value, asn1.TLV, "a name").data).decode(charset)
+    except UnicodeDecodeError as exc:
+        raise DecodeError("a name has text of another character set", want=charset) from exc
+
+
+def _escape(value: str) -> str:
+    """Escape a value (RFC 4514, section 2.4), and what would not show on a screen."""
+    escaped = re.sub(r'([,+"\\<>;]|^[ #]|(?<=.) $)', r"\\\1", value)
+    return "".join(each if each.isprintable() else f"\\{each.encode().hex()}" for each in escaped)
+
+
+def decode_general_names(data: bytes) -> tuple[GeneralName, ...]:
+    """Read GeneralNames. Raises `DecodeError`."""
+    names = []
+    for each in elements(data, "an alternative name"):
+        if each[0] & 0xC0 != 0x80:
+            raise DecodeError("an alternative name without its kind", section="RFC 5280, section 4.2.1.6")
+        names.append(GeneralName(each[0] & 0x1F, bytes(decode(each, asn1.TLV, "an alternative name").data)))
+    return tuple(names)
