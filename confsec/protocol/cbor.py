@@ -12,7 +12,18 @@ import cbor2
 
 from confsec.errors import DecodeError, LimitError, LocalProtocolError
 
-__all__ = ["MAX_DEPTH", "CborValue", "as_array", "as_bytes", "as_map", "as_text", "as_uint", "decode", "encode"]
+__all__ = [
+    "MAX_DEPTH",
+    "CborValue",
+    "as_array",
+    "as_bytes",
+    "as_map",
+    "as_text",
+    "as_uint",
+    "decode",
+    "encode",
+    "to_json",
+]
 
 CborValue = int | bytes | str | bool | None | list["CborValue"] | dict[str, "CborValue"]
 """What our structures are made of."""
@@ -45,6 +56,17 @@ def decode(data: bytes, *, what: str, limit: int) -> CborValue:
     if cbor2.dumps(value, canonical=True) != data:
         raise DecodeError(f"{what} is not in the deterministic encoding", section=_SECTION)
     return cast("CborValue", value)  # _require_plain has looked at every part
+
+
+def to_json(value: CborValue) -> object:
+    """Return a value as JSON has it: byte strings become lower-case hex."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    return value
 
 
 def as_map(value: CborValue, *, what: str, keys: tuple[str, ...]) -> dict[str, CborValue]:

@@ -1,13 +1,11 @@
 """The fleet record: which nodes serve in an epoch, and the digest of the evidence of each.
 
 All clients of an epoch read the same bytes, so a node that is shown to one person is shown to everyone. A record names
-its epoch by a beacon. Until a witnessed log makes beacons, the operator names the epoch by its own clock
-(`local_beacon`), which proves nothing about age; the Proof says so.
+its epoch by a beacon (`epoch.py`).
 """
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 from typing import Final, Self
 
@@ -15,8 +13,9 @@ from attrs import frozen
 
 from confsec.errors import DecodeError
 from confsec.protocol import cbor
+from confsec.protocol.epoch import MAX_BEACON, Epoch
 
-__all__ = ["FLEET_RECORD_TYPE", "MAX_FLEET_RECORD", "FleetNode", "FleetRecord", "local_beacon", "local_epoch"]
+__all__ = ["FLEET_RECORD_TYPE", "MAX_FLEET_RECORD", "FleetNode", "FleetRecord"]
 
 FLEET_RECORD_TYPE: Final = "application/cbor"
 """The media type of a fleet record on the wire."""
@@ -25,9 +24,7 @@ MAX_FLEET_RECORD: Final = 1 << 20
 """A fleet record has at most 1 MiB: about ten thousand nodes."""
 
 _MAX_NODES: Final = 10_000
-_MAX_BEACON: Final = 16_384
 _VERSION: Final = 1
-_LOCAL_BEACON: Final = re.compile(rb"confsec unsafe local epoch\n(0|[1-9][0-9]{0,15})\n")
 
 
 @frozen(order=True)
@@ -54,6 +51,11 @@ class FleetRecord:
     nodes: tuple[FleetNode, ...]
     """The nodes, strictly ascending by Node ID."""
 
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch. Raises `DecodeError` for a beacon of an unknown kind."""
+        return Epoch.from_beacon(self.beacon)
+
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read a fleet record. Raises `DecodeError` and `LimitError`."""
@@ -65,8 +67,8 @@ class FleetRecord:
         if value["version"] != _VERSION:
             raise DecodeError("a fleet record has a version that we do not know", want=_VERSION)
         beacon = cbor.as_bytes(value["beacon"], what="a beacon")
-        if len(beacon) > _MAX_BEACON:
-            raise DecodeError("a beacon is too long", got=f"{len(beacon)} bytes", want=f"at most {_MAX_BEACON}")
+        if len(beacon) > MAX_BEACON:
+            raise DecodeError("a beacon is too long", got=f"{len(beacon)} bytes", want=f"at most {MAX_BEACON}")
         nodes = tuple(_decode_node(item) for item in cbor.as_array(value["nodes"], what="nodes", limit=_MAX_NODES))
         if any(left.node_id >= right.node_id for left, right in pairwise(nodes)):
             raise DecodeError("the nodes of a fleet record are not strictly ascending by Node ID")
@@ -80,19 +82,6 @@ class FleetRecord:
     def find(self, node_id: bytes) -> FleetNode | None:
         """Return the node with this Node ID, or None if it does not serve in this epoch."""
         return next((node for node in self.nodes if node.node_id == node_id), None)
-
-
-def local_beacon(epoch: int) -> bytes:
-    """Return the beacon of an epoch that the operator counts by its own clock: seconds since 1970 at its start."""
-    return b"confsec unsafe local epoch\n%d\n" % epoch
-
-
-def local_epoch(beacon: bytes) -> int:
-    """Return the start, in seconds since 1970, that a local beacon claims. Raises `DecodeError` for any other."""
-    match = _LOCAL_BEACON.fullmatch(beacon)
-    if match is None:
-        raise DecodeError("a beacon is not one of the operator's own clock")
-    return int(match[1])
 
 
 def _decode_node(value: cbor.CborValue) -> FleetNode:

@@ -17,13 +17,15 @@ from confsec.errors import EvidenceError
 
 __all__ = [
     "AZURE_RUNTIME_DATA",
+    "BINDING",
+    "BOUND_ITEMS",
     "CCEL",
+    "FRESHNESS",
     "KEY_CONFIG",
     "MANIFEST",
     "MEDIA_TYPES",
     "OPERATING_SYSTEM",
     "PLATFORMS",
-    "REQUEST_KEY",
     "SEV_SNP",
     "SVSM_MANIFEST",
     "TDX",
@@ -44,6 +46,9 @@ KEY_CONFIG: Final = "key-config"
 
 MANIFEST: Final = "manifest"
 """What the measured launcher loaded."""
+
+FRESHNESS: Final = "freshness"
+"""Which nonce the evidence answers, and why it was made."""
 
 SEV_SNP: Final = "sev-snp"
 """An attestation report of SEV-SNP: 1184 bytes (AMD 56860, table 23)."""
@@ -75,9 +80,13 @@ TPM_KEY: Final = "tpm-key"
 TPM_ITEMS: Final = frozenset({TPM_AK, TPM_QUOTE, TPM_LOG, TPM_KEY})
 """What a TPM adds."""
 
+BOUND_ITEMS: Final = (KEY_CONFIG, MANIFEST, FRESHNESS)
+"""What every node has, and the binding covers."""
+
 MEDIA_TYPES: Final = {
     KEY_CONFIG: "application/ohttp-keys",
     MANIFEST: "application/vnd.confsec.manifest+cbor",
+    FRESHNESS: "application/vnd.confsec.freshness+cbor",
     SEV_SNP: "application/vnd.confsec.sev-snp-report",
     TDX: "application/vnd.confsec.tdx-quote",
     CCEL: "application/vnd.confsec.ccel",
@@ -92,11 +101,11 @@ MEDIA_TYPES: Final = {
 
 # --- What else can be vouched for -------------------------------------------------------------------------------------
 
+BINDING: Final = "binding"
+"""The value that names key, manifest and nonce: who signs it vouches for all three."""
+
 OPERATING_SYSTEM: Final = "operating-system"
 """The kernel, its command line and its root: something must vouch for it on every platform."""
-
-REQUEST_KEY: Final = KEY_CONFIG
-"""The key to seal to: it is what all this is for."""
 
 
 class Assumption(Enum):
@@ -118,7 +127,7 @@ class Platform:
     """Stable: policies name it."""
 
     items: frozenset[str]
-    """The labels of evidence beside `key-config` and `manifest`: exactly these."""
+    """The labels of evidence beside those of `BOUND_ITEMS`: exactly these."""
 
     os_from: str
     """What vouches for the operating system, for people."""
@@ -192,7 +201,7 @@ PLATFORMS: Final = (
 
 def platform_of(labels: Collection[str]) -> Platform:
     """Return the platform whose evidence has exactly these labels. Raises `EvidenceError`."""
-    found = frozenset(labels) - {KEY_CONFIG, MANIFEST}
+    found = frozenset(labels) - set(BOUND_ITEMS)
     for platform in PLATFORMS:
         if platform.items == found:
             return platform

@@ -1,70 +1,77 @@
-"""What a relying party demands before it trusts: the policy, and the verdict over a list of checks.
+"""What a relying party demands before it trusts.
 
-A check passes, fails, is skipped, or only informs. A skip is never a pass: a policy accepts a skipped check only by
-naming it among its waivers, so a waiver is visible in the code that chose the policy and in every Proof made under it.
+A policy is data: a TOML file, an item of a Proof, or a constant of this package. It names the platforms that are good
+enough, what is left to assume there, how old an epoch may be, and holds one verifier with its demands for each kind of
+TEE. A check that is skipped is accepted only if the policy waives it by its id, so a waiver is visible in the code that
+chose the policy and in every Proof made under it.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
-from enum import Enum
-from typing import Final, Self
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from hashlib import sha256
+from typing import Final, final
 
-from attrs import frozen
+from attrs import field, frozen
 
-from confsec.errors import ConfigError, DecodeError, PolicyError
+from confsec.errors import ConfigError, DecodeError
 from confsec.protocol import cbor
+from confsec.protocol.checks import Check, require_passed
+from confsec.protocol.platforms import PLATFORMS, SEV_SNP, TDX, TPM_AK, Assumption, Platform
+from confsec.protocol.rats import EvidenceVerifier, VerifierReader
+from confsec.protocol.wire import decode_hex
 
 __all__ = [
     "ATTESTATION_CHECK",
+    "MAX_AGE",
     "PRODUCTION",
+    "UNSAFE_ANY",
     "UNSAFE_UNATTESTED",
-    "Check",
     "Policy",
-    "Status",
-    "appraise_checks",
+    "PolicyReader",
+    "UnsafeAny",
+    "verifier_names",
 ]
 
 ATTESTATION_CHECK: Final = "attestation.evidence"
 """The check that hardware vouches for a node. Only a constant in this file can waive it, never a file or a Proof."""
 
-_MEMBERS = ("name", "minimum_nodes", "unsafe_waived")
+MAX_AGE: Final = timedelta(hours=1)
+"""No policy lets an epoch be older: nodes stop then as well."""
+
+_UNSAFE_ANY: Final = "UNSAFE_ANY"
+_CONSTANT: Final = ("constant", "digest")
+_MEMBERS: Final = (
+    "name",
+    "minimum_nodes",
+    "maximum_age",
+    "platforms",
+    "accepted_assumptions",
+    "manifests",
+    "unsafe_waived",
+)
+_MAX_ENTRIES: Final = 1024
+_VERIFIER_OF_ITEM: Final = {SEV_SNP: "sev-snp", TDX: "tdx", TPM_AK: "tpm"}
 
 
-class Status(Enum):
-    """What came of a check."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    SKIP = "skip"
-    INFO = "info"
-
-
+@final
 @frozen
-class Check:
-    """One thing that was looked at before the prompt was sealed."""
+class UnsafeAny:
+    """Stands where a policy would list values, and says that nobody compares them."""
 
-    id: str
-    """Stable and unique: `part.what`."""
+    def __repr__(self) -> str:
+        return _UNSAFE_ANY
 
-    section: str
-    """Where the rule stands."""
 
-    status: Status
-    """What came of it."""
-
-    why: str
-    """A sentence for people; the same for the same input."""
-
-    def to_item(self) -> list[cbor.CborValue]:
-        """Return the check as it stands in a Proof."""
-        return [self.id, self.section, self.status.value, self.why]
+UNSAFE_ANY: Final = UnsafeAny()
+"""Any value will do. In a file: the text `UNSAFE_ANY` instead of the list."""
 
 
 @frozen(kw_only=True)
 class Policy:
-    """Which checks must pass. Nothing here has a permissive default."""
+    """What has to be so. Nothing here has a permissive default."""
 
     name: str
     """What people call it."""
@@ -72,65 +79,117 @@ class Policy:
     minimum_nodes: int
     """A fleet with fewer nodes is refused: being one of few makes a request easy to place."""
 
+    maximum_age: timedelta
+    """To a key whose epoch began longer ago nothing is sealed: at most an hour."""
+
+    platforms: tuple[str, ...]
+    """The rows of the table of platforms that are good enough, sorted."""
+
+    accepted_assumptions: tuple[Assumption, ...]
+    """What may be left to assume, sorted by name. A platform that assumes anything else is refused."""
+
+    manifests: tuple[bytes, ...] | UnsafeAny
+    """SHA-256 of each manifest of what a node may have loaded, sorted."""
+
     unsafe_waived: tuple[str, ...]
     """Ids of the checks that may be skipped, sorted. Each is something that nobody has looked at."""
 
-    @classmethod
-    def from_toml(cls, text: str) -> Self:
-        """Read a policy file: `name`, `minimum_nodes` and `unsafe_waived`, nothing else. Raises `ConfigError`."""
-        try:
-            value = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as exc:
-            raise ConfigError(f"the policy is not TOML: {exc}") from exc
-        try:
-            return cls._from_members(value, what="the policy")
-        except DecodeError as exc:
-            raise ConfigError(str(exc), hint="A policy has exactly: name, minimum_nodes, unsafe_waived") from exc
+    verifiers: tuple[EvidenceVerifier, ...] = field(default=(), repr=lambda all_: repr([each.name for each in all_]))
+    """One for each kind of TEE that a platform needs, sorted by name. A kind without a verifier is refused."""
 
-    @classmethod
-    def from_item(cls, value: cbor.CborValue) -> Self:
-        """Read a policy out of a Proof: one of our constants, or one that a file could say. Raises `DecodeError`."""
-        if value == UNSAFE_UNATTESTED.to_item():
-            return cls(**{name: getattr(UNSAFE_UNATTESTED, name) for name in _MEMBERS})
-        return cls._from_members(value, what="the policy of a Proof")
+    constant: bool = field(default=False, repr=False)
+    """It is published in this package, and a Proof names it by its digest. No file can say that of itself."""
 
-    def to_item(self) -> dict[str, cbor.CborValue]:
-        """Return the policy as it stands in a Proof."""
-        waived: list[cbor.CborValue] = list(self.unsafe_waived)
-        return {"name": self.name, "minimum_nodes": self.minimum_nodes, "unsafe_waived": waived}
+    def __attrs_post_init__(self) -> None:
+        self._require_order()
+        for name in self.platforms:
+            missing = sorted(verifier_names(_platform(name)) - {verifier.name for verifier in self.verifiers})
+            if missing:
+                raise ConfigError(
+                    f"the policy {self.name} accepts the platform {name}, and has no table for it",
+                    hint=f"Add a table [{missing[0]}] (docs/policies.md)",
+                )
+
+    @property
+    def accepts_simulated(self) -> bool:
+        """Whether it accepts roots whose private keys are published."""
+        return any(verifier.accepts_simulated for verifier in self.verifiers)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of all that the policy says: a Proof names a constant by it."""
+        return sha256(cbor.encode(self.to_members())).digest()
 
     def waives(self, check_id: str) -> bool:
         """Tell whether the policy lets this check be skipped."""
         return check_id in self.unsafe_waived
 
-    @classmethod
-    def _from_members(cls, value: object, *, what: str) -> Self:
-        members = cbor.as_map(value if isinstance(value, dict) else None, what=what, keys=_MEMBERS)
-        waived = cbor.as_array(members["unsafe_waived"], what="unsafe_waived", limit=64)
-        policy = cls(
-            name=cbor.as_text(members["name"], what="name"),
-            minimum_nodes=cbor.as_uint(members["minimum_nodes"], what="minimum_nodes"),
-            unsafe_waived=tuple(cbor.as_text(item, what="a waiver") for item in waived),
-        )
-        policy._require_bounds(what)
-        return policy
+    def require(self, checks: Collection[Check]) -> None:
+        """Return if every check passed, informs, or was skipped with a waiver; else raise `AppraisalError`."""
+        require_passed(checks, what=f"the policy {self.name} refuses this", waived=self.unsafe_waived)
 
-    def _require_bounds(self, what: str) -> None:
-        if list(self.unsafe_waived) != sorted(set(self.unsafe_waived)):
-            raise DecodeError(f"{what} does not list its waivers sorted and once each")
+    def to_item(self) -> dict[str, cbor.CborValue]:
+        """Return the policy as it stands in a Proof: a constant by its digest, any other in full."""
+        if self.constant:
+            return {"constant": self.name, "digest": self.digest}
+        return self.to_members()
+
+    def to_members(self) -> dict[str, cbor.CborValue]:
+        """Return all that the policy says."""
+        return {
+            "name": self.name,
+            "minimum_nodes": self.minimum_nodes,
+            "maximum_age": int(self.maximum_age.total_seconds()),
+            "platforms": list(self.platforms),
+            "accepted_assumptions": [assumption.value for assumption in self.accepted_assumptions],
+            "manifests": _UNSAFE_ANY if isinstance(self.manifests, UnsafeAny) else list(self.manifests),
+            "unsafe_waived": list(self.unsafe_waived),
+            **{verifier.name: verifier.to_item() for verifier in self.verifiers},
+        }
+
+    def _require_order(self) -> None:
+        """Have one spelling of each policy: its digest is its name in a Proof. Raises `ConfigError`."""
+        lists: dict[str, list[str] | list[bytes]] = {
+            "platforms": list(self.platforms),
+            "accepted_assumptions": [assumption.value for assumption in self.accepted_assumptions],
+            "unsafe_waived": list(self.unsafe_waived),
+            "verifiers": [verifier.name for verifier in self.verifiers],
+        }
+        if not isinstance(self.manifests, UnsafeAny):
+            lists["manifests"] = list(self.manifests)
+        for name, values in lists.items():
+            if values != sorted(set(values)):  # type: ignore[type-var]  # each list is of one type
+                raise ConfigError(f"the policy does not list its {name} sorted and once each")
         if not self.name or self.minimum_nodes < 1:
-            raise DecodeError(f"{what} needs a name and at least one node")
-        # Whoever may write a file could otherwise switch attestation off for somebody who only sees its name.
-        if self.waives(ATTESTATION_CHECK) or self.name == UNSAFE_UNATTESTED.name:
-            raise DecodeError(f"{what} waives {ATTESTATION_CHECK}", want=f"the constant {UNSAFE_UNATTESTED.name}")
+            raise ConfigError("a policy needs a name and at least one node")
+        if not timedelta(0) < self.maximum_age <= MAX_AGE or self.maximum_age % timedelta(seconds=1):
+            raise ConfigError("maximum_age is out of range", got=self.maximum_age, want="1 to 3600 seconds")
 
 
-PRODUCTION: Final = Policy(name="PRODUCTION", minimum_nodes=2, unsafe_waived=())
-"""Every check must pass. So it refuses a service without hardware evidence, dated epochs, a log and tokens."""
+def verifier_names(platform: Platform) -> set[str]:
+    """Return which verifiers the evidence of a platform needs."""
+    return {name for item, name in _VERIFIER_OF_ITEM.items() if item in platform.items}
+
+
+PRODUCTION: Final = Policy(
+    name="PRODUCTION",
+    minimum_nodes=2,
+    maximum_age=MAX_AGE,
+    platforms=(),
+    accepted_assumptions=(),
+    manifests=(),
+    unsafe_waived=(),
+    constant=True,
+)
+"""Every check must pass, and no software is named yet: it refuses everything until a policy names measurements."""
 
 UNSAFE_UNATTESTED: Final = Policy(
     name="UNSAFE_UNATTESTED",
     minimum_nodes=1,
+    maximum_age=MAX_AGE,
+    platforms=(),
+    accepted_assumptions=(),
+    manifests=UNSAFE_ANY,
     unsafe_waived=(
         ATTESTATION_CHECK,
         "freshness.epoch",
@@ -138,19 +197,113 @@ UNSAFE_UNATTESTED: Final = Policy(
         "log.fleet",
         "token.spend",
     ),
+    constant=True,
 )
 """For trying things out. Prompts go to whatever the operator calls a node: nobody has looked at its machine."""
 
 
-def appraise_checks(checks: Sequence[Check], policy: Policy) -> None:
-    """Return if every check passed, informs, or was skipped with a waiver of `policy`; else raise `PolicyError`."""
-    refused = [check for check in checks if not _accepted(check, policy)]
-    if refused:
-        reasons = "; ".join(f"{check.id}: {check.status.value}, {check.why}" for check in refused)
-        raise PolicyError(f"the policy {policy.name} refuses this", got=reasons)
+@frozen
+class PolicyReader:
+    """Reads policies: which kinds of TEE they may name, and which constants a Proof may name."""
+
+    verifiers: Mapping[str, VerifierReader]
+    """What reads the table of each kind of TEE, by its name."""
+
+    constants: tuple[Policy, ...] = (PRODUCTION, UNSAFE_UNATTESTED)
+    """The policies that a Proof can name by their digest."""
+
+    def from_toml(self, text: str) -> Policy:
+        """Read a policy file (docs/policies.md). Raises `ConfigError`, which names the key."""
+        try:
+            value = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as exc:
+            raise ConfigError(f"the policy is not TOML: {exc}") from exc
+        try:
+            return self._from_members(value, what="the policy")
+        except DecodeError as exc:
+            raise ConfigError(str(exc), hint="docs/policies.md has all keys") from exc
+
+    def from_item(self, value: cbor.CborValue) -> Policy:
+        """Read a policy out of a Proof: a constant by its digest, or what a file could say. Raises `DecodeError`."""
+        if isinstance(value, dict) and set(value) == set(_CONSTANT):
+            return self._constant(value)
+        try:
+            return self._from_members(value, what="the policy of a Proof")
+        except ConfigError as exc:
+            raise DecodeError(str(exc)) from exc
+
+    def _constant(self, value: dict[str, cbor.CborValue]) -> Policy:
+        for policy in self.constants:
+            if policy.to_item() == value:
+                return policy
+        name = cbor.as_text(value["constant"], what="the name of a policy")[:64]
+        raise DecodeError("a Proof names a policy that this version does not publish", got=name)
+
+    def _from_members(self, value: object, *, what: str) -> Policy:
+        if not isinstance(value, dict):
+            raise DecodeError(f"{what} is not a table")
+        tables = {name: table for name, table in value.items() if name not in _MEMBERS}
+        members = cbor.as_map({name: value[name] for name in value if name in _MEMBERS}, what=what, keys=_MEMBERS)
+        policy = Policy(
+            name=cbor.as_text(members["name"], what="name"),
+            minimum_nodes=cbor.as_uint(members["minimum_nodes"], what="minimum_nodes"),
+            maximum_age=timedelta(seconds=min(cbor.as_uint(members["maximum_age"], what="maximum_age"), 1 << 31)),
+            platforms=_sorted(_texts(members, "platforms")),
+            accepted_assumptions=_assumptions(members),
+            manifests=_manifests(members["manifests"]),
+            unsafe_waived=_sorted(_texts(members, "unsafe_waived")),
+            verifiers=tuple(self._verifier(name, table, what) for name, table in sorted(tables.items())),
+        )
+        self._require_harmless(policy, what)
+        return policy
+
+    def _verifier(self, name: str, table: cbor.CborValue, what: str) -> EvidenceVerifier:
+        reader = self.verifiers.get(name)
+        if reader is None:
+            want = ", ".join((*_MEMBERS, *(f"[{each}]" for each in sorted(self.verifiers))))
+            raise DecodeError(f"{what} has a key that no policy has", got=name[:64], want=want)
+        return reader(table)
+
+    def _require_harmless(self, policy: Policy, what: str) -> None:
+        """Refuse what only a constant may say.
+
+        Whoever may write a file could else switch everything off for somebody who only sees its name.
+        """
+        if policy.waives(ATTESTATION_CHECK) or policy.name in {constant.name for constant in self.constants}:
+            raise DecodeError(f"{what} waives {ATTESTATION_CHECK} or has the name of a constant")
+        if policy.accepts_simulated:
+            raise DecodeError(f"{what} accepts simulated roots", want="the constant UNSAFE_DEMO_POLICY")
 
 
-def _accepted(check: Check, policy: Policy) -> bool:
-    if check.status is Status.SKIP:
-        return policy.waives(check.id)
-    return check.status in {Status.PASS, Status.INFO}
+def _platform(name: str) -> Platform:
+    for platform in PLATFORMS:
+        if platform.name == name:
+            return platform
+    want = ", ".join(each.name for each in PLATFORMS)
+    raise ConfigError("there is no such platform", got=name[:64], want=want)
+
+
+def _texts(members: Mapping[str, cbor.CborValue], name: str) -> list[str]:
+    values = cbor.as_array(members[name], what=name, limit=_MAX_ENTRIES)
+    return [cbor.as_text(value, what=f"an entry of {name}") for value in values]
+
+
+def _sorted(values: list[str]) -> tuple[str, ...]:
+    """Put a list of a file in order. What stands twice stays, and is refused."""
+    return tuple(sorted(values))
+
+
+def _assumptions(members: Mapping[str, cbor.CborValue]) -> tuple[Assumption, ...]:
+    try:
+        return tuple(Assumption(value) for value in _sorted(_texts(members, "accepted_assumptions")))
+    except ValueError as exc:
+        want = ", ".join(sorted(each.value for each in Assumption))
+        raise DecodeError("accepted_assumptions names something unknown", want=want) from exc
+
+
+def _manifests(value: cbor.CborValue) -> tuple[bytes, ...] | UnsafeAny:
+    if value == _UNSAFE_ANY:
+        return UNSAFE_ANY
+    entries = cbor.as_array(value, what="manifests", limit=_MAX_ENTRIES)
+    digests = [decode_hex(entry) if isinstance(entry, str) else entry for entry in entries]
+    return tuple(sorted(cbor.as_bytes(digest, what="a digest of a manifest", size=32) for digest in digests))

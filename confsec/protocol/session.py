@@ -5,11 +5,14 @@ comes back is handed in by `receive_head`, `receive_data` and `receive_eof` with
 moves the bytes and decides about time; the session decides whom to trust:
 
 1. `fetch_fleet` asks for the fleet record, which is the same for everyone;
-2. the record asks for evidence: of all nodes of whole shards, so that what is fetched tells nothing about what is used;
-3. each evidence is appraised; what passes becomes a `TrustedKeyConfig`;
+2. the record asks for evidence, and for the endorsements beside it: of all nodes of whole shards, so that what is
+   fetched tells nothing about what is used;
+3. when both are there, `AppraisalDue` asks the driver to run the appraisal, in a thread, since it may be slow; what
+   passes becomes a `TrustedKeyConfig`. A node is appraised once in an epoch;
 4. `request` draws candidates anew among all trusted nodes, makes the Proof, and only then seals.
 
-A fleet record replaces the one before when its evidence has been appraised, never in parts.
+A fleet record replaces the one before when its evidence has been appraised, never in parts. To a key whose epoch, or
+whose endorsements, are too old nothing is sealed.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from confsec.protocol.bhttp_decoder import BhttpEvent, ContentReceived, Response
 from confsec.protocol.cmw import MAX_EVIDENCE
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.draw import draw
+from confsec.protocol.epoch import CLOCK_DIFFERENCE, Epoch
 from confsec.protocol.fleet import MAX_FLEET_RECORD, FleetNode, FleetRecord
 from confsec.protocol.key_config import choose_key_config
 from confsec.protocol.machine import RandBytes
@@ -38,12 +42,15 @@ from confsec.protocol.sealed_header import MAX_RECIPIENTS
 
 __all__ = [
     "DEFAULT_CANDIDATES",
+    "ENDORSEMENTS_PATH",
     "EVIDENCE_PATH",
     "FLEET_MAX_AGE",
     "FLEET_PATH",
+    "AppraisalDue",
     "ClientSession",
     "FleetRefused",
     "FleetTrusted",
+    "NodeAppraised",
     "PrivateProgress",
     "RequestSealed",
     "Send",
@@ -64,6 +71,9 @@ FLEET_PATH: Final = "/v1/fleet"
 
 EVIDENCE_PATH: Final = "/v1/evidence/"
 """Where it has evidence: the SHA-256 follows, in hex."""
+
+ENDORSEMENTS_PATH: Final = "/v1/endorsements/"
+"""Where it has what came beside that evidence: the SHA-256 of the evidence follows, in hex."""
 
 
 @final
@@ -98,6 +108,38 @@ class FleetRefused:
 
 @final
 @frozen
+class NodeAppraised:
+    """How the appraisal of one node ended."""
+
+    node: FleetNode
+    outcome: TrustedKeyConfig | ConfsecError = field(repr=False)
+    """The key, trusted, or why it is not."""
+
+
+@final
+@frozen
+class AppraisalDue:
+    """Evidence and endorsements of a node are there: call `run`, best in a thread, and hand in what it returns."""
+
+    node: FleetNode
+    evidence: bytes = field(repr=False)
+    endorsements: bytes = field(repr=False)
+    policy: Policy = field(repr=False)
+    epoch: Epoch = field(repr=False)
+
+    def run(self) -> NodeAppraised:
+        """Appraise. Pure, and never raises a `ConfsecError`: that is the outcome."""
+        try:
+            return NodeAppraised(
+                self.node,
+                appraise_node(self.node, self.evidence, self.endorsements, policy=self.policy, epoch=self.epoch),
+            )
+        except ConfsecError as exc:
+            return NodeAppraised(self.node, exc)
+
+
+@final
+@frozen
 class RequestSealed:
     """A request was sealed. The Proof says what was checked before."""
 
@@ -114,18 +156,23 @@ class PrivateProgress:
     event: PrivateEvent
 
 
-SessionEvent = Send | FleetTrusted | RequestSealed | PrivateProgress
+SessionEvent = Send | AppraisalDue | FleetTrusted | RequestSealed | PrivateProgress
 """What a session asks for, and what its client learns."""
 
 
 @define
-class _Fleet:
+class _Coming:
     """A fleet record on its way to be trusted."""
 
     encoded: bytes
     record: FleetRecord
-    awaited: dict[int, FleetNode] = field(factory=dict)
-    """The nodes whose evidence is under way, by exchange."""
+    epoch: Epoch
+    fetched_at: datetime
+    parts: dict[FleetNode, dict[str, bytes]] = field(factory=dict)
+    """What has arrived of the nodes that are not appraised yet, by path."""
+
+    fetches: dict[int, tuple[FleetNode, str]] = field(factory=dict)
+    """What is under way, by exchange."""
 
     trusted: list[TrustedKeyConfig] = field(factory=list)
     refused: list[FleetRefused] = field(factory=list)
@@ -139,6 +186,18 @@ class _TrustedFleet:
     record: FleetRecord
     nodes: tuple[TrustedKeyConfig, ...]
     fetched_at: datetime
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Tell whether requests may be sealed to its nodes now."""
+        young = timedelta(0) <= now - self.fetched_at < FLEET_MAX_AGE
+        return young and all(now < node.usable_until for node in self.nodes)
+
+    def find(self, node: FleetNode, epoch: Epoch, now: datetime) -> TrustedKeyConfig | None:
+        """Return a node that was appraised before, in the same epoch and with the same evidence."""
+        if self.record.beacon != epoch.beacon or node not in self.record.nodes:
+            return None
+        found = [each for each in self.nodes if each.node_id == node.node_id and now < each.usable_until]
+        return found[0] if found else None
 
 
 @final
@@ -163,12 +222,12 @@ class ClientSession:
         self._numbers = 0
         self._fetches: dict[int, _Fetch] = {}
         self._private: dict[int, PrivateExchange] = {}
-        self._coming: _Fleet | None = None
+        self._coming: _Coming | None = None
         self._fleet: _TrustedFleet | None = None
 
     def needs_fleet(self, now: datetime) -> bool:
         """Tell whether `request` needs a newer fleet record first."""
-        return self._fleet is None or not timedelta(0) <= now - self._fleet.fetched_at < FLEET_MAX_AGE
+        return self._fleet is None or not self._fleet.is_fresh(now)
 
     @property
     def fleet_id(self) -> bytes:
@@ -221,45 +280,81 @@ class ClientSession:
         if fetch is None:
             raise LocalProtocolError("there is no such exchange", got=exchange)
         if self._coming is None:
-            return self._receive_fleet(fetch.receive_eof())
-        return self._receive_evidence(self._coming, exchange, fetch, now)
+            return self._receive_fleet(fetch.receive_eof(), now)
+        return self._receive_part(self._coming, exchange, fetch)
+
+    def receive_appraisal(self, appraised: NodeAppraised) -> list[SessionEvent]:
+        """Take what `AppraisalDue.run` returned. One for a fleet record that was dropped meanwhile changes nothing.
+
+        Raises the first reason why not, if it was the last one and too few nodes are trusted.
+        """
+        coming = self._coming
+        if coming is None or appraised.node not in coming.parts:
+            return []
+        del coming.parts[appraised.node]
+        if isinstance(appraised.outcome, ConfsecError):
+            coming.refused.append(FleetRefused(appraised.node.node_id, appraised.outcome))
+        else:
+            coming.trusted.append(appraised.outcome)
+        return self._adopt_if_complete(coming)
 
     def abandon(self, exchange: int) -> None:
         """Forget an exchange. Its keys go with it."""
         self._private.pop(exchange, None)
         self._fetches.pop(exchange, None)
 
-    def _receive_fleet(self, content: bytes) -> list[SessionEvent]:
+    def _receive_fleet(self, content: bytes, now: datetime) -> list[SessionEvent]:
         record = FleetRecord.decode(content)
         if len(record.nodes) < self._policy.minimum_nodes:
             raise PolicyError(
                 "the fleet is too small", got=f"{len(record.nodes)} nodes", want=self._policy.minimum_nodes
             )
-        self._coming = _Fleet(content, record)
-        return [self._begin_evidence(node) for node in self._whole_shards(record)]
+        epoch = record.epoch
+        _require_age(epoch, self._policy, now)
+        coming = self._coming = _Coming(content, record, epoch, now)
+        sends: list[SessionEvent] = []
+        for node in self._whole_shards(record):
+            known = self._fleet.find(node, epoch, now) if self._fleet else None
+            if known is not None:
+                coming.trusted.append(known)
+            else:
+                sends += self._begin_node(coming, node)
+        return sends or self._adopt_if_complete(coming)
 
-    def _begin_evidence(self, node: FleetNode) -> Send:
-        send = self._begin_fetch(EVIDENCE_PATH + node.evidence_digest.hex(), MAX_EVIDENCE)
-        assert self._coming is not None  # noqa: S101 - _receive_fleet has just set it
-        self._coming.awaited[send.exchange] = node
-        return send
+    def _begin_node(self, coming: _Coming, node: FleetNode) -> list[SessionEvent]:
+        """Ask for evidence and endorsements of a node."""
+        coming.parts[node] = {}
+        sends: list[SessionEvent] = []
+        for path in (EVIDENCE_PATH, ENDORSEMENTS_PATH):
+            send = self._begin_fetch(path + node.evidence_digest.hex(), MAX_EVIDENCE)
+            coming.fetches[send.exchange] = (node, path)
+            sends.append(send)
+        return sends
 
-    def _receive_evidence(self, coming: _Fleet, exchange: int, fetch: _Fetch, now: datetime) -> list[SessionEvent]:
-        """Appraise one node. One that cannot be appraised is left out; it does not stop the others."""
-        node = coming.awaited.pop(exchange)
+    def _receive_part(self, coming: _Coming, exchange: int, fetch: _Fetch) -> list[SessionEvent]:
+        """Take one file. A node whose files cannot be had is left out; it does not stop the others."""
+        node, path = coming.fetches.pop(exchange)
         try:
-            coming.trusted.append(appraise_node(node, fetch.receive_eof(), self._policy))
+            content = fetch.receive_eof()
         except ConfsecError as exc:
-            coming.refused.append(FleetRefused(node.node_id, exc))
-        return [] if coming.awaited else [self._adopt(coming, now)]
+            return self.receive_appraisal(NodeAppraised(node, exc))
+        if node not in coming.parts:
+            return []  # its other file could not be had
+        coming.parts[node][path] = content
+        if len(coming.parts[node]) < 2:
+            return []
+        parts = coming.parts[node]
+        return [AppraisalDue(node, parts[EVIDENCE_PATH], parts[ENDORSEMENTS_PATH], self._policy, coming.epoch)]
 
-    def _adopt(self, coming: _Fleet, now: datetime) -> FleetTrusted:
-        """Put the record to use if it has enough trusted nodes, else raise the first reason why not."""
+    def _adopt_if_complete(self, coming: _Coming) -> list[SessionEvent]:
+        """Put the record to use if enough nodes are trusted, else raise the first reason why not."""
+        if coming.parts:
+            return []
         self._coming = None
         if len(coming.trusted) < self._policy.minimum_nodes:
             raise coming.refused[0].error
-        self._fleet = _TrustedFleet(coming.encoded, coming.record, tuple(coming.trusted), now)
-        return FleetTrusted(self._fleet.nodes, tuple(coming.refused))
+        self._fleet = _TrustedFleet(coming.encoded, coming.record, tuple(coming.trusted), coming.fetched_at)
+        return [FleetTrusted(self._fleet.nodes, tuple(coming.refused))]
 
     def _whole_shards(self, record: FleetRecord) -> list[FleetNode]:
         """Return all nodes of shards drawn at random: what we fetch does not say which nodes we will use."""
@@ -293,6 +388,19 @@ class ClientSession:
     def _next_number(self) -> int:
         self._numbers += 1
         return self._numbers
+
+
+def _require_age(epoch: Epoch, policy: Policy, now: datetime) -> None:
+    """Refuse an epoch that is too old, or has not begun. Raises `PolicyError`."""
+    age = now - epoch.began
+    if not -CLOCK_DIFFERENCE <= age < policy.maximum_age:
+        raise PolicyError(
+            "the fleet record is of another time",
+            got=f"an epoch that began {int(age.total_seconds())} seconds ago",
+            want=f"at most {int(policy.maximum_age.total_seconds())}",
+            section="RFC 9334, section 10",
+            hint="The service shows an old epoch, or one of the clocks is wrong",
+        )
 
 
 @final
