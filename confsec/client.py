@@ -15,6 +15,7 @@ from typing import Final, Self, final
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 from attrs import field, frozen
 
 from confsec.backends import system
@@ -38,6 +39,7 @@ from confsec.protocol.private import INNER_AUTHORITY, PrivateContentReceived, Pr
 from confsec.protocol.proof import Proof, TokenUse
 from confsec.protocol.session import (
     DEFAULT_CANDIDATES,
+    AppraisalDue,
     ClientSession,
     PrivateProgress,
     RequestSealed,
@@ -295,23 +297,31 @@ class Client:
         """Do what the session asks for, side by side, until it asks for nothing more."""
         failures: list[Exception] = []
 
-        async def fetch(send: Send) -> None:
+        async def do(event: SessionEvent) -> None:
             try:
-                follow_up = await self._fetch(loaded, send)
+                follow_up = await self._do(loaded, event)
             except Exception as exc:  # noqa: BLE001 - raised below, without the group around it
                 failures.append(exc)
                 tasks.cancel_scope.cancel()
             else:
-                for event in follow_up:
-                    if isinstance(event, Send):
-                        tasks.start_soon(fetch, event)
+                for each in follow_up:
+                    tasks.start_soon(do, each)
 
         async with anyio.create_task_group() as tasks:
             for event in events:
-                if isinstance(event, Send):
-                    tasks.start_soon(fetch, event)
+                tasks.start_soon(do, event)
         if failures:
             raise failures[0]
+
+    async def _do(self, loaded: _Loaded, event: SessionEvent) -> list[SessionEvent]:
+        """Do one thing that the session asks for, and return what it asks for then."""
+        match event:
+            case Send():
+                return await self._fetch(loaded, event)
+            case AppraisalDue():
+                return loaded.session.receive_appraisal(await anyio.to_thread.run_sync(event.run))
+            case _:
+                return []
 
     async def _fetch(self, loaded: _Loaded, send: Send) -> list[SessionEvent]:
         session = loaded.session

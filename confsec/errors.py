@@ -300,16 +300,25 @@ class AppraisalError(PolicyError):
 
     code = "appraisal"
 
-    def __init__(self, what: str, *, checks: Sequence[tuple[CheckLike, bool]], hint: str = "") -> None:
-        """Describe the refusal. `checks` are the checks in order, each with whether it is accepted."""
-        self.checks: Final = tuple(check for check, _ in checks)
-        self.refused: Final = tuple(check for check, accepted in checks if not accepted)
-        super().__init__(what, got="; ".join(map(_check_line, self.refused)), hint=hint)
+    def __init__(
+        self,
+        what: str,
+        *,
+        checks: Sequence[CheckLike],
+        refused: Sequence[CheckLike],
+        decisive: Sequence[CheckLike],
+        hint: str = "",
+    ) -> None:
+        """Describe the refusal. The sentence names the `decisive` checks: the others follow from them."""
+        super().__init__(what, got="; ".join(map(_check_line, decisive)), hint=hint)
+        self.checks: Final = tuple(checks)
+        self.refused: Final = tuple(refused)
+        self.decisive: Final = tuple(decisive)
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """The ids of the checks that refuse."""
-        return tuple(check.id for check in self.refused)
+        """The ids of the decisive checks."""
+        return tuple(check.id for check in self.decisive)
 
 
 def _check_line(check: CheckLike) -> str:

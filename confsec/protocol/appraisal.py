@@ -76,6 +76,7 @@ _RECURRING_KEYS: Final = 64
 """How many decoded key configurations are remembered: each request's Proof looks at those of its candidates again."""
 
 _SECTION: Final = "docs/spec/attestation.md"
+_UNATTESTED_HINT: Final = "To try the service all the same, say UNSAFE_UNATTESTED (--unsafe-unattested)"
 
 
 @frozen(kw_only=True)
@@ -211,7 +212,7 @@ def appraise_node(
         )
     expected = Freshness(Mode.EPOCH, epoch.nonce)
     result = appraise_evidence(collection, beside, expected=expected, policy=policy, at=epoch.began)
-    policy.require(result.checks)
+    policy.require(result.checks, hint="" if result.platform else _UNATTESTED_HINT)
     latest = epoch.began + policy.maximum_age
     return TrustedKeyConfig(
         key_config,

@@ -116,7 +116,7 @@ class CheckDefinition(Generic[Subject]):
         try:
             found = self.look(subject)
         except ConfsecError as exc:
-            found = Finding(Status.FAIL, str(exc), want=show(exc.want), got=show(exc.got))
+            found = Finding(Status.FAIL, exc.what, want=show(exc.want), got=show(exc.got))
         return Check(self.id, self.section, found.status, found.why, found.want, found.got)
 
 
@@ -135,13 +135,15 @@ def run_checks(definitions: Iterable[CheckDefinition[Subject]], subject: Subject
     return tuple(checks)
 
 
-def require_passed(checks: Collection[Check], *, what: str, waived: Collection[str] = ()) -> None:
+def require_passed(checks: Collection[Check], *, what: str, waived: Collection[str] = (), hint: str = "") -> None:
     """Return if every check passed, informs, or was skipped and is among `waived`.
 
-    Raises `AppraisalError`, which lists every check, those that refuse first.
+    Raises `AppraisalError`, which has every check, and says what failed, or else what was skipped.
     """
-    if any(not _accepted(check, waived) for check in checks):
-        raise AppraisalError(what, checks=[(check, _accepted(check, waived)) for check in checks])
+    refused = tuple(check for check in checks if not _accepted(check, waived))
+    if refused:
+        decisive = tuple(check for check in refused if check.status is Status.FAIL) or refused
+        raise AppraisalError(what, checks=tuple(checks), refused=refused, decisive=decisive, hint=hint)
 
 
 def _accepted(check: Check, waived: Collection[str]) -> bool:

@@ -124,9 +124,9 @@ class Policy:
         """Tell whether the policy lets this check be skipped."""
         return check_id in self.unsafe_waived
 
-    def require(self, checks: Collection[Check]) -> None:
+    def require(self, checks: Collection[Check], *, hint: str = "") -> None:
         """Return if every check passed, informs, or was skipped with a waiver; else raise `AppraisalError`."""
-        require_passed(checks, what=f"the policy {self.name} refuses this", waived=self.unsafe_waived)
+        require_passed(checks, what=f"the policy {self.name} refuses this", waived=self.unsafe_waived, hint=hint)
 
     def to_item(self) -> dict[str, cbor.CborValue]:
         """Return the policy as it stands in a Proof: a constant by its digest, any other in full."""

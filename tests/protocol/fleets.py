@@ -5,8 +5,9 @@ from __future__ import annotations
 from attrs import frozen
 
 from confsec.protocol.appraisal import TrustedKeyConfig, appraise_node
-from confsec.protocol.cmw import KEY_CONFIG_LABEL, CmwRecord, Evidence
-from confsec.protocol.fleet import FleetNode, FleetRecord, local_beacon
+from confsec.protocol.cmw import KEY_CONFIG_LABEL, CmwRecord, Endorsements, Evidence
+from confsec.protocol.epoch import Epoch
+from confsec.protocol.fleet import FleetNode, FleetRecord
 from confsec.protocol.kem import kem_from_id
 from confsec.protocol.kem_base import KemPrivateKey
 from confsec.protocol.key_config import MEDIA_TYPE_OHTTP_KEYS, KeyConfig, encode_key_configs
@@ -17,6 +18,8 @@ from confsec.testing import seeded_randbytes
 
 X_WING = 0x647A
 EPOCH_START = 1_893_456_000
+EPOCH = Epoch.local(EPOCH_START)
+NO_ENDORSEMENTS = Endorsements.of({}).encoded
 
 
 @frozen
@@ -38,7 +41,12 @@ class Fleet:
         return self.evidence[node.node_id]
 
     def trusted(self, policy: Policy = UNSAFE_UNATTESTED) -> list[TrustedKeyConfig]:
-        return [appraise_node(node, self.evidence[node.node_id], policy) for node in self.record.nodes]
+        return [appraise(node, self.evidence[node.node_id], policy) for node in self.record.nodes]
+
+
+def appraise(node: FleetNode, evidence: bytes, policy: Policy = UNSAFE_UNATTESTED) -> TrustedKeyConfig:
+    """Appraise evidence that came without endorsements."""
+    return appraise_node(node, evidence, NO_ENDORSEMENTS, policy=policy, epoch=EPOCH)
 
 
 def evidence_of(key_config: KeyConfig) -> Evidence:
@@ -59,4 +67,4 @@ def make_fleet(size: int = 3, *, shards: int = 1, kem_id: int = X_WING, randbyte
         nodes.append(FleetNode(node_id(key_config), found.digest, index % shards))
         evidence[node_id(key_config)] = found.encoded
         keys[node_id(key_config)] = key
-    return Fleet(FleetRecord(local_beacon(EPOCH_START), tuple(sorted(nodes))), evidence, keys)
+    return Fleet(FleetRecord(EPOCH.beacon, tuple(sorted(nodes))), evidence, keys)

@@ -19,7 +19,7 @@ from confsec.protocol.private import PRIVATE_PATH
 from confsec.protocol.problem import PROBLEM_TYPE, Problem
 from confsec.protocol.sealed import MEDIA_TYPE_SEALED_RESPONSE, SealedNode, SealedRequestOpened, read_header
 from confsec.testing import seeded_randbytes
-from tests.protocol.fleets import X_WING, Fleet
+from tests.protocol.fleets import NO_ENDORSEMENTS, X_WING, Fleet
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -78,6 +78,9 @@ class Service:
         if request.path.startswith("/v1/evidence/"):
             content = self.fleet.by_digest(bytes.fromhex(request.path.rpartition("/")[2]))
             return Response(200, (("content-type", CMW_COLLECTION_TYPE),), content=content)
+        if request.path.startswith("/v1/endorsements/"):
+            self.fleet.by_digest(bytes.fromhex(request.path.rpartition("/")[2]))
+            return Response(200, (("content-type", CMW_COLLECTION_TYPE),), content=NO_ENDORSEMENTS)
         assert (request.method, request.path) == ("POST", PRIVATE_PATH)
         try:
             sealed = self.serve(request.content)

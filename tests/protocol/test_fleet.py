@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from confsec.errors import DecodeError, EvidenceError, LimitError
 from confsec.protocol import cbor
 from confsec.protocol.cmw import CmwRecord, Evidence
-from confsec.protocol.fleet import FleetNode, FleetRecord, local_beacon, local_epoch
+from confsec.protocol.fleet import FleetNode, FleetRecord
 from confsec.testing import check_any_bytes, check_round_trip
 from tests.protocol.fleets import make_fleet
 
@@ -64,19 +64,6 @@ def test_refuses(defect: str, data: bytes) -> None:
 def test_refuses_more_nodes_than_a_record_holds() -> None:
     with pytest.raises(LimitError):
         FleetRecord.decode(record_item(nodes=[0] * 10_001))
-
-
-@given(st.integers(0, 10**15))
-def test_a_local_beacon_names_its_epoch(epoch: int) -> None:
-    assert local_epoch(local_beacon(epoch)) == epoch
-
-
-@pytest.mark.parametrize(
-    "beacon", [b"", b"confsec unsafe local epoch\n01\n", b"confsec unsafe local epoch\n1", b"x\n1\n"]
-)
-def test_refuses_a_beacon_that_is_not_local(beacon: bytes) -> None:
-    with pytest.raises(DecodeError):
-        local_epoch(beacon)
 
 
 def test_evidence_keeps_the_bytes_that_were_emitted() -> None:

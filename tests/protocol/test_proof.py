@@ -10,23 +10,34 @@ from hypothesis import given, strategies as st
 
 from confsec.errors import ConfsecError, DecodeError, LimitError, PolicyError, ProofError, UnsupportedError
 from confsec.protocol import cbor, proof
-from confsec.protocol.cmw import CmwRecord, Evidence
-from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy, Status
-from confsec.protocol.proof import CHECKS, Proof, ProofContents, TokenUse, make_proof, replay_proof, verify_proof
+from confsec.protocol.checks import Status
+from confsec.protocol.cmw import CmwRecord, Endorsements, Evidence
+from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy, PolicyReader
+from confsec.protocol.proof import (
+    CHECKS,
+    Proof,
+    ProofContents,
+    TokenUse,
+    _Record,
+    make_proof,
+    replay_proof,
+    verify_proof,
+)
 from confsec.testing import seeded_randbytes
 from tests.protocol.fleets import EPOCH_START, Fleet, make_fleet
 
 FLEET = make_fleet(3)
+READER = PolicyReader({})
 
 
 def proof_of(fleet: Fleet = FLEET, policy: Policy = UNSAFE_UNATTESTED) -> Proof:
     return make_proof(policy, fleet.encoded, fleet.record, fleet.trusted())
 
 
-def sealed_envelope(contents: cbor.CborValue, *, version: int = 1, checks: cbor.CborValue = None) -> bytes:
+def sealed_envelope(contents: cbor.CborValue, *, version: int = 2, checks: cbor.CborValue = None) -> bytes:
     """Write a file with a good digest around anything."""
-    body = [cbor.encode(part) for part in (version, contents, checks or [], [])]
-    before_digest = b"\x86" + cbor.encode("confsec proof") + b"".join(body) + b"\x58\x20"
+    body = [cbor.encode(part) for part in (version, contents, checks or [], [], [])]
+    before_digest = b"\x87" + cbor.encode("confsec proof") + b"".join(body) + b"\x58\x20"
     return before_digest + sha256(before_digest).digest()
 
 
@@ -37,8 +48,8 @@ def status_of(made: Proof, check_id: str) -> Status:
 
 def test_a_proof_replays_to_the_same_verdict() -> None:
     made = proof_of()
-    assert verify_proof(made.encode()) == made
-    assert replay_proof(made.encode()).encode() == made.encode()
+    assert verify_proof(made.encode(), READER) == made
+    assert replay_proof(made.encode(), READER).encode() == made.encode()
 
 
 def test_checks_that_nobody_made_are_skipped_and_not_passed() -> None:
@@ -52,11 +63,11 @@ def test_checks_have_ids_of_their_own() -> None:
 
 def test_a_policy_that_waives_less_refuses_the_same_proof() -> None:
     data = proof_of().encode()
-    with pytest.raises(PolicyError, match=r"attestation\.evidence: skip"):
-        verify_proof(data, PRODUCTION)
-    strict = Policy(name="ours", minimum_nodes=5, unsafe_waived=UNSAFE_UNATTESTED.unsafe_waived[1:])
-    with pytest.raises(PolicyError, match=r"fleet\.size: fail"):
-        verify_proof(data, strict)
+    with pytest.raises(PolicyError, match=r"attestation\.evidence"):
+        verify_proof(data, READER, policy=PRODUCTION)
+    strict = evolve(UNSAFE_UNATTESTED, minimum_nodes=5)
+    with pytest.raises(PolicyError, match=r"fleet\.size"):
+        verify_proof(data, READER, policy=strict)
 
 
 def test_nothing_is_proved_for_a_policy_that_is_not_met() -> None:
@@ -72,54 +83,55 @@ def test_every_changed_byte_is_refused() -> None:
         changed = bytearray(data)
         changed[place] ^= 0x01
         with pytest.raises(ConfsecError):
-            verify_proof(bytes(changed))
+            verify_proof(bytes(changed), READER)
 
 
 def test_every_cut_is_refused() -> None:
     data = proof_of().encode()
     for size in (*range(40), *range(40, len(data), 97)):
         with pytest.raises((DecodeError, ProofError)):
-            verify_proof(data[:size])
+            verify_proof(data[:size], READER)
     with pytest.raises(ProofError):
-        verify_proof(data + b"\x00")
+        verify_proof(data + b"\x00", READER)
 
 
 @pytest.mark.parametrize("data", [b"", b"not a proof", b"\x86", cbor.encode(["confsec proof"])])
 def test_what_is_no_proof_at_all_is_told_apart(data: bytes) -> None:
     with pytest.raises(DecodeError, match="not a Proof"):
-        verify_proof(data)
+        verify_proof(data, READER)
 
 
 def test_a_proof_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "MAX_PROOF", 100)
     with pytest.raises(LimitError):
-        verify_proof(proof_of().encode())
+        verify_proof(proof_of().encode(), READER)
 
 
 def test_a_later_version_is_told_apart() -> None:
     with pytest.raises(UnsupportedError, match="version"):
-        verify_proof(sealed_envelope({}, version=2))
+        verify_proof(sealed_envelope({}, version=3), READER)
 
 
 @pytest.mark.parametrize("contents", [{}, [], {"policy": 1, "fleet": b"", "evidence": []}])
 def test_contents_that_cannot_be_read_are_refused(contents: cbor.CborValue) -> None:
     with pytest.raises(ProofError, match="cannot be read"):
-        verify_proof(sealed_envelope(contents))
+        verify_proof(sealed_envelope(contents), READER)
 
 
 def test_recorded_checks_that_do_not_replay_are_refused() -> None:
-    forged = [["attestation.evidence", "RFC 9334, section 3", "pass", "all is well"]]
+    forged = [["attestation.evidence", "RFC 9334, section 3", "pass", "all is well", "", ""]]
     checks: list[cbor.CborValue] = [list(item) for item in forged]
     with pytest.raises(ProofError, match="other checks"):
-        verify_proof(sealed_envelope(proof_of().contents.to_item(), checks=checks))
+        verify_proof(sealed_envelope(proof_of().contents.to_item(), checks=checks), READER)
 
 
 def contents_with(*evidence: Evidence) -> ProofContents:
-    return ProofContents(UNSAFE_UNATTESTED, FLEET.encoded, FLEET.record, evidence)
+    beside = tuple(Endorsements.of({}) for _ in evidence)
+    return ProofContents(UNSAFE_UNATTESTED, FLEET.encoded, FLEET.record, evidence, beside)
 
 
 def run(contents: ProofContents, check_id: str) -> tuple[Status, str]:
-    (check,) = [definition.run(contents) for definition in CHECKS if definition.id == check_id]
+    (check,) = [definition.run(_Record(contents, ())) for definition in CHECKS if definition.id == check_id]
     return check.status, check.why
 
 
@@ -146,13 +158,13 @@ def test_evidence_without_a_key_fails_and_says_why() -> None:
 @pytest.mark.parametrize("token_use", list(TokenUse))
 def test_a_proof_tells_how_the_request_was_paid_and_cannot_prove_it(token_use: TokenUse) -> None:
     made = make_proof(UNSAFE_UNATTESTED, FLEET.encoded, FLEET.record, FLEET.trusted(), token_use)
-    assert verify_proof(made.encode()) == made
+    assert verify_proof(made.encode(), READER) == made
     assert (status_of(made, "token.spend") is Status.SKIP) == (token_use is TokenUse.NONE)
 
 
 def test_a_token_use_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ProofError, match="token"):
-        verify_proof(sealed_envelope({**proof_of().contents.to_item(), "token": "gold"}))
+        verify_proof(sealed_envelope({**proof_of().contents.to_item(), "token": "gold"}), READER)
 
 
 def test_the_json_form_says_the_same() -> None:
@@ -168,6 +180,6 @@ def test_the_json_form_says_the_same() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(ConfsecError):
-        verify_proof(data)
+        verify_proof(data, READER)
     with pytest.raises(ConfsecError):
-        verify_proof(sealed_envelope(data))
+        verify_proof(sealed_envelope(data), READER)

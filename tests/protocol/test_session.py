@@ -38,6 +38,7 @@ from confsec.protocol.private import (
 from confsec.protocol.proof import TokenUse
 from confsec.protocol.session import (
     FLEET_MAX_AGE,
+    AppraisalDue,
     ClientSession,
     FleetTrusted,
     PrivateProgress,
@@ -80,6 +81,8 @@ def run(session: ClientSession, service: Service, events: list[SessionEvent]) ->
         event = waiting.pop(0)
         if isinstance(event, Send):
             waiting += deliver(session, event, service.handle(event.data))
+        elif isinstance(event, AppraisalDue):
+            waiting += session.receive_appraisal(event.run())
         else:
             done.append(event)
     return done
@@ -175,7 +178,7 @@ def test_nothing_is_sealed_without_a_fresh_fleet() -> None:
 def test_production_policy_trusts_no_node_without_hardware_evidence() -> None:
     service = Service(make_fleet(2))
     session = new_session(service, policy=PRODUCTION)
-    with pytest.raises(PolicyError, match="no hardware evidence"):
+    with pytest.raises(PolicyError, match="UNSAFE_UNATTESTED"):
         run(session, service, session.fetch_fleet())
 
 
@@ -220,13 +223,72 @@ def test_evidence_that_the_router_does_not_have_is_a_node_left_out() -> None:
 
 
 def test_a_fleet_without_nodes_is_refused() -> None:
-    fleet = make_fleet(0)
-    service = Service(fleet)
-    session = new_session(service, policy=evolve(UNSAFE_UNATTESTED, minimum_nodes=0))
+    service = Service(make_fleet(0))
+    session = new_session(service)
+    with pytest.raises(PolicyError, match="too small"):
+        run(session, service, session.fetch_fleet())
+
+
+def test_a_node_is_appraised_once_in_an_epoch() -> None:
+    service = Service(make_fleet(3))
+    session = trusting(service)
+    before = len(service.requests)
+    (trusted,) = run(session, service, session.fetch_fleet())
+    assert isinstance(trusted, FleetTrusted)
+    assert len(trusted.trusted) == 3
+    assert len(service.requests) == before + 1  # the record, and nothing else
+
+
+def test_a_node_that_is_new_in_an_epoch_is_appraised_beside_those_that_are_known() -> None:
+    large = make_fleet(3)
+    first = evolve(large, record=evolve(large.record, nodes=large.record.nodes[:2]))
+    service = Service(first)
+    session = trusting(service)
+    service.fleet = large
+    before = len(service.requests)
+    (trusted,) = run(session, service, session.fetch_fleet())
+    assert isinstance(trusted, FleetTrusted)
+    assert {each.node_id for each in trusted.trusted} == {node.node_id for node in large.record.nodes}
+    assert len(service.requests) == before + 3
+
+
+@pytest.mark.parametrize("age", [timedelta(hours=1), -timedelta(minutes=3)])
+def test_a_fleet_record_of_another_time_is_refused(age: timedelta) -> None:
+    service = Service(make_fleet(1))
+    session = new_session(service)
+    (send,) = session.fetch_fleet()
+    assert isinstance(send, Send)
+    session.receive_head(send.exchange, 200, CHUNKED)
+    session.receive_data(send.exchange, service.handle(send.data))
+    with pytest.raises(PolicyError, match="another time"):
+        session.receive_eof(send.exchange, now=NOW + age)
+
+
+def test_nothing_is_sealed_to_a_key_whose_epoch_is_too_old() -> None:
+    service = Service(make_fleet(1))
+    session = new_session(service, policy=evolve(UNSAFE_UNATTESTED, maximum_age=timedelta(minutes=5)))
     run(session, service, session.fetch_fleet())
-    # An empty record asks for no evidence, so it is never adopted.
+    assert not session.needs_fleet(NOW + timedelta(seconds=299))
+    assert session.needs_fleet(NOW + timedelta(seconds=300))
     with pytest.raises(LocalProtocolError, match="fetch_fleet"):
-        session.request(ASK, now=NOW)
+        session.request(ASK, now=NOW + timedelta(seconds=300))
+
+
+def test_an_appraisal_for_a_record_that_was_dropped_changes_nothing() -> None:
+    service = Service(make_fleet(1))
+    session = new_session(service)
+    due: list[AppraisalDue] = []
+    waiting = session.fetch_fleet()
+    while waiting:
+        event = waiting.pop(0)
+        if isinstance(event, Send):
+            waiting += deliver(session, event, service.handle(event.data))
+        elif isinstance(event, AppraisalDue):
+            due.append(event)
+    (first,) = due
+    session.fetch_fleet()
+    assert session.receive_appraisal(first.run()) == []
+    assert session.needs_fleet(NOW)
 
 
 def test_whole_shards_are_fetched_until_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
