@@ -1,0 +1,1 @@
+"""Intel TDX: quotes of a trust domain, Intel's collateral for them, and what a policy demands of both."""
