@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from confsec.conformance import bhttp, blind_rsa, cbor, hpke, ohttp, primitives, privacypass, sealed, token_defects
+from confsec.conformance import (
+    bhttp,
+    blind_rsa,
+    cbor,
+    cose,
+    hpke,
+    ohttp,
+    primitives,
+    privacypass,
+    sealed,
+    token_defects,
+)
 from confsec.conformance.cases import Schema
 from confsec.conformance.kinds import Kind
 
@@ -23,7 +34,7 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
 )
 """In the order in which they are tried: a form with more members before one that has fewer."""
 
-KINDS: Final[tuple[Kind, ...]] = ()
+KINDS: Final[tuple[Kind, ...]] = (*cose.KINDS,)
 """The kinds of cases that consist of files."""
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
@@ -33,7 +44,6 @@ _LOG: Final = "the transparency log is not part of this version"
 MISSING_PROTOCOLS: Final = {
     "cmw": _ATTESTATION,
     "corim": _ATTESTATION,
-    "cose": _ATTESTATION,
     "cwt-eat": _ATTESTATION,
     "ear": _ATTESTATION,
     "merkle": _LOG,
