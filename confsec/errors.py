@@ -442,10 +442,11 @@ class MissingExtraError(ConfigError):
 
     code = "missing_extra"
 
-    def __init__(self, package: str, *, extra: str) -> None:
+    def __init__(self, package: str, *, extra: str, before: str = "") -> None:
+        """Name the package and the extra that brings it; `before` is a command that has to come first, if one has."""
         super().__init__(
             f"this needs the package {package}, which is not installed",
-            hint=f"Type: pip install 'confsec-protocol[{extra}]'",
+            hint=f"Type: {before}{' && ' if before else ''}pip install 'confsec-protocol[{extra}]'",
         )
         self.package = package
         self.extra = extra

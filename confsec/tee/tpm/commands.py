@@ -1,39 +1,33 @@
 """The few commands of a TPM that every request takes, as bytes, and what its answers say (TPM 2.0 Library, part 3).
 
 A request key acts under a policy session that has no session key: its commands carry no HMAC, and neither do the
-answers (part 1, section 19.6). So they are short enough to be written here, where a library prepares for HMACs all the
-same and takes several times as long as the TPM. Rarer commands are left to that library (`attester.py`).
+answers (part 1, section 19). So they are short enough to be written here, where a library prepares for HMACs all the
+same and takes several times as long as the TPM. Rarer commands are left to that library (`device.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
-from confsec.errors import BackendError, DecodeError, LocalProtocolError
+from confsec.errors import BackendError, DecodeError
 from confsec.protocol.wire import Reader
 
 __all__ = [
-    "PCRS",
     "RC_ECC_POINT",
+    "RC_NAMES",
     "RC_PCR_CHANGED",
     "RC_POLICY_FAIL",
     "RETRY_CODES",
     "ecdh_zgen",
-    "pcr_digest",
-    "pcr_policy",
-    "pcr_selection",
+    "flush_context",
+    "get_handles",
     "policy_pcr",
-    "policy_restart",
     "read_ecdh_zgen",
+    "read_handles",
     "read_response",
     "response_code",
 ]
-
-PCRS: Final = 24
-"""A TPM of a PC has 24 PCRs (TCG PC Client Platform TPM Profile, section 4.6)."""
 
 RC_ECC_POINT: Final = 0x0A7
 """The point is not on the curve (part 2, section 6.6.3)."""
@@ -47,13 +41,22 @@ RC_PCR_CHANGED: Final = 0x128
 RETRY_CODES: Final = frozenset({0x908, 0x90A, 0x922})
 """TPM_RC_YIELDED, TPM_RC_TESTING and TPM_RC_RETRY: the same command may be sent again (part 2, section 6.6.3)."""
 
-_SHA256: Final = 0x000B
+RC_NAMES: Final = {
+    RC_ECC_POINT: "TPM_RC_ECC_POINT",
+    RC_PCR_CHANGED: "TPM_RC_PCR_CHANGED",
+    RC_POLICY_FAIL: "TPM_RC_POLICY_FAIL",
+}
+"""The names of those that we expect."""
+
 _NO_SESSIONS: Final = 0x8001
 _SESSIONS: Final = 0x8002
 _CC_ECDH_ZGEN: Final = 0x154
+_CC_FLUSH_CONTEXT: Final = 0x165
+_CC_GET_CAPABILITY: Final = 0x17A
 _CC_POLICY_PCR: Final = 0x17F
-_CC_POLICY_RESTART: Final = 0x180
 _CONTINUE_SESSION: Final = 0x01
+_CAP_HANDLES: Final = 1
+_MAX_HANDLES: Final = 254
 
 _HEAD: Final = Struct(">HII")
 _HANDLE: Final = Struct(">I")
@@ -64,42 +67,13 @@ _FMT1: Final = 0x080
 _FMT1_ERROR: Final = 0x0BF
 
 
-def pcr_selection(pcrs: Iterable[int]) -> bytes:
-    """Write down PCRs of the SHA-256 bank: a TPML_PCR_SELECTION (part 2, section 10.9.7).
-
-    Raises `LocalProtocolError` for none, and for one that there is not.
-    """
-    chosen = frozenset(pcrs)
-    if not chosen or not chosen <= frozenset(range(PCRS)):
-        raise LocalProtocolError("PCRs that there are not", got=sorted(chosen), want=f"some of 0 to {PCRS - 1}")
-    bitmap = sum(1 << pcr for pcr in chosen)
-    return b"\x00\x00\x00\x01" + _SHA256.to_bytes(2, "big") + b"\x03" + bitmap.to_bytes(3, "little")
-
-
-def pcr_digest(values: Iterable[bytes]) -> bytes:
-    """Return SHA-256 over the values of PCRs, to be given in the order of their numbers."""
-    return hashlib.sha256(b"".join(values)).digest()
-
-
-def pcr_policy(selection: bytes, digest: bytes) -> bytes:
-    """Return the policy that TPM2_PolicyPCR alone makes: what a key is bound to (part 3, section 23.7).
-
-    `selection` is as `pcr_selection` writes it, `digest` as `pcr_digest` makes it.
-    """
-    return hashlib.sha256(bytes(32) + _CC_POLICY_PCR.to_bytes(4, "big") + selection + digest).digest()
-
-
 def policy_pcr(session: int, selection: bytes) -> bytes:
     """Bind a policy session to what the PCRs are now: TPM2_PolicyPCR (part 3, section 23.7).
 
-    The expected digest stays empty: where the PCRs are others, the key refuses instead, and that cannot be left out.
+    `selection` is a TPML_PCR_SELECTION. The expected digest stays empty: where the PCRs are others, the key refuses
+    instead, and that cannot be left out.
     """
     return _command(_NO_SESSIONS, _CC_POLICY_PCR, _HANDLE.pack(session) + b"\x00\x00" + selection)
-
-
-def policy_restart(session: int) -> bytes:
-    """Bring a policy session back to where it began: TPM2_PolicyRestart (part 3, section 11.2)."""
-    return _command(_NO_SESSIONS, _CC_POLICY_RESTART, _HANDLE.pack(session))
 
 
 def ecdh_zgen(key: int, session: int, point: bytes) -> bytes:
@@ -127,13 +101,34 @@ def read_ecdh_zgen(body: bytes) -> bytes:
         parameters = Reader(Reader(body, "the TPM's answer").vector(4), "the TPM's answer")
         point = Reader(parameters.vector(2), "a point of the TPM's")
         parameters.finish()
-        # "Leading zeros" are not there for every TPM, so a coordinate may be short (part 2, section 11.2.5.1).
+        # A TPM may leave out leading zeros, so a coordinate may be short (part 2, section 11.2.5.1).
         x = point.vector(2, limit=_COORDINATE)
         point.vector(2, limit=_COORDINATE)
         point.finish()
     except DecodeError as exc:
         raise BackendError("the TPM's answer cannot be read") from exc
     return x.rjust(_COORDINATE, b"\x00")
+
+
+def get_handles(first: int) -> bytes:
+    """Ask which handles there are of the kind that `first` begins: TPM2_GetCapability (part 3, section 30.2)."""
+    body = _HANDLE.pack(_CAP_HANDLES) + _HANDLE.pack(first) + _HANDLE.pack(_MAX_HANDLES)
+    return _command(_NO_SESSIONS, _CC_GET_CAPABILITY, body)
+
+
+def read_handles(body: bytes) -> tuple[int, ...]:
+    """Return the handles in an answer to `get_handles`. Raises `BackendError`."""
+    try:
+        reader = Reader(body, "the TPM's answer")
+        reader.take(5)  # whether there are more, and which capability this is
+        return tuple(reader.uint(4) for _ in range(min(reader.uint(4), _MAX_HANDLES)))
+    except DecodeError as exc:
+        raise BackendError("the TPM's answer cannot be read") from exc
+
+
+def flush_context(handle: int) -> bytes:
+    """Have the TPM forget a loaded object or a session: TPM2_FlushContext (part 3, section 28.4)."""
+    return _command(_NO_SESSIONS, _CC_FLUSH_CONTEXT, _HANDLE.pack(handle))
 
 
 def read_response(data: bytes) -> tuple[int, bytes]:
