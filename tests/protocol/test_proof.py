@@ -24,7 +24,7 @@ from confsec.protocol.proof import (
     verify_proof,
 )
 from confsec.testing import seeded_randbytes
-from tests.protocol.fleets import EPOCH_START, Fleet, make_fleet
+from tests.protocol.fleets import EPOCH_START, NO_ENDORSEMENTS, Fleet, make_fleet
 
 FLEET = make_fleet(3)
 READER = PolicyReader({})
@@ -101,6 +101,34 @@ def test_what_is_no_proof_at_all_is_told_apart(data: bytes) -> None:
         verify_proof(data, READER)
 
 
+def test_a_proof_of_the_first_version_is_told_apart() -> None:
+    with pytest.raises(UnsupportedError, match="version 1"):
+        verify_proof(b"\x86" + cbor.encode("confsec proof") + b"rest", READER)
+
+
+def test_the_digest_is_compared_before_anything_is_read() -> None:
+    data = proof_of().encode()
+    changed = data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(ProofError, match="digest"):
+        verify_proof(changed, READER)
+    with pytest.raises(ProofError, match="digest"):
+        verify_proof(data[:-40] + b"\x58\x21" + data[-38:], READER)
+
+
+def test_there_are_endorsements_for_each_evidence() -> None:
+    item = proof_of().contents.to_item()
+    with pytest.raises(ProofError, match="other than its evidence"):
+        verify_proof(sealed_envelope({**item, "endorsements": [NO_ENDORSEMENTS]}), READER)
+
+
+def test_a_proof_says_under_which_policy_and_about_which_record_and_keys() -> None:
+    made = proof_of()
+    said = {check.id: check.why for check in made.checks}
+    assert said["policy.name"].startswith("UNSAFE_UNATTESTED, which waives attestation.evidence, ")
+    assert sha256(FLEET.encoded).hexdigest()[:16] in said["fleet.record"]
+    assert "MLKEM768-X25519" in said["sealing.kem"]
+
+
 def test_a_proof_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "MAX_PROOF", 100)
     with pytest.raises(LimitError):
@@ -131,7 +159,7 @@ def contents_with(*evidence: Evidence) -> ProofContents:
 
 
 def run(contents: ProofContents, check_id: str) -> tuple[Status, str]:
-    (check,) = [definition.run(_Record(contents, ())) for definition in CHECKS if definition.id == check_id]
+    (check,) = [definition.run(_Record(contents, ())) for definition in proof.CHECKS if definition.id == check_id]
     return check.status, check.why
 
 
