@@ -91,6 +91,9 @@ class Schema:
     name: str
     """As in the manifests."""
 
+    protocol: str = ""
+    """The only protocol whose manifests may mean it; empty if any may."""
+
     recognises: Callable[[object], bool]
     """Whether a JSON document has this form. It looks at the members that no other form has."""
 

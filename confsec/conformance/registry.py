@@ -8,6 +8,7 @@ from confsec.conformance import (
     bhttp,
     blind_rsa,
     cbor,
+    cmw,
     cose,
     hpke,
     ohttp,
@@ -31,10 +32,11 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
     *privacypass.SCHEMAS,
     *cbor.SCHEMAS,
     *primitives.SCHEMAS,
+    *cmw.SCHEMAS,
 )
 """In the order in which they are tried: a form with more members before one that has fewer."""
 
-KINDS: Final[tuple[Kind, ...]] = (*cose.KINDS,)
+KINDS: Final[tuple[Kind, ...]] = (*cmw.KINDS, *cose.KINDS)
 """The kinds of cases that consist of files."""
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
@@ -42,7 +44,6 @@ _ATTESTATION: Final = "attestation is not part of this version"
 _LOG: Final = "the transparency log is not part of this version"
 
 MISSING_PROTOCOLS: Final = {
-    "cmw": _ATTESTATION,
     "corim": _ATTESTATION,
     "cwt-eat": _ATTESTATION,
     "ear": _ATTESTATION,
@@ -58,7 +59,7 @@ MISSING_PROTOCOLS: Final = {
 }
 """Why the vectors of a protocol are skipped as a whole, by the name in its manifest."""
 
-_BY_NAME: Final = {schema.name: schema for schema in SCHEMAS}
+_BY_NAME: Final = {(schema.protocol, schema.name): schema for schema in SCHEMAS}
 _KIND_BY_NAME: Final = {kind.name: kind for kind in KINDS}
 
 
@@ -67,9 +68,9 @@ def find_kind(name: str) -> Kind | None:
     return _KIND_BY_NAME.get(name)
 
 
-def find_schema(name: object) -> Schema | None:
-    """Return the schema with this name, or None if we do not know it."""
-    return _BY_NAME.get(name) if isinstance(name, str) else None
+def find_schema(name: str, protocol: str = "") -> Schema | None:
+    """Return the schema that a manifest of a protocol means by a name, or None if we do not know it."""
+    return _BY_NAME.get((protocol, name)) or _BY_NAME.get(("", name))
 
 
 def recognise(document: object) -> Schema | None:

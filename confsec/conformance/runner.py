@@ -156,7 +156,7 @@ def _run_entry(protocol: str, entry: Entry) -> Iterator[CaseResult]:
     if isinstance(document, _Unreadable):
         yield CaseResult("the file", Outcome.FAILED, document.reason)
         return
-    schema = find_schema(entry.schema) or recognise(document)
+    schema = find_schema(entry.schema, protocol) or recognise(document)
     if schema is None:
         yield CaseResult("the file", Outcome.SKIPPED, f"the schema {entry.schema} is not known", entry.count)
     else:
