@@ -62,6 +62,9 @@ _LOADED_SESSIONS: Final = 0x02000000
 _SAVED_SESSIONS: Final = 0x03000000
 _NO_RESOURCE_MANAGER: Final = ("swtpm", "mssim")
 _EK_KINDS: Final = ("EK-ECC256", "EK-RSA2048", "EK-HIGH-ECC256", "EK-HIGH-RSA2048", "EK-HIGH-ECC384")
+_EK_CERTIFICATES: Final = (0x01C0000A, 0x01C00002, 0x01C00014, 0x01C00012, 0x01C00016)
+"""Where those kinds have their certificates (TCG EK Credential Profile 2.5, section 2.2.1.4)."""
+
 _EK_OF_ALL: Final = "EK-RSA2048"
 _NV_BLOCK: Final = 512
 _LAYER: Final = 16
@@ -363,6 +366,10 @@ class Connection:
         with self._endorsement_key(template) as handle:
             public = _read_public(self._esapi.read_public(handle)[0])
         return EndorsementKey(public=public, certificate=_trim_der(certificate) if certificate else None)
+
+    def ek_certificate(self) -> bytes | None:
+        """Return the certificate of the endorsement key, if the TPM has one."""
+        return next((found for found in map(self._certificate, _EK_CERTIFICATES) if found), None)
 
     def activate_credential(self, credential_blob: bytes, encrypted_secret: bytes, source: AkSource) -> bytes:
         """Open what was encrypted to the endorsement key and the name of the AK."""

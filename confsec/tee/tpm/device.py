@@ -126,6 +126,10 @@ class TpmDevice:
         """
         return await self._work(Connection.endorsement_key)
 
+    async def ek_certificate(self) -> bytes | None:
+        """Return the certificate of that endorsement key in DER, if the TPM has one. Raises `BackendError`."""
+        return await self._work(Connection.ek_certificate)
+
     async def activate_credential(
         self, credential_blob: bytes, encrypted_secret: bytes, *, source: AkSource = OWN_AK
     ) -> bytes:
