@@ -7,7 +7,6 @@ numbers are all reached (Intel PCS API v4, "Get TDX TCB Info").
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -16,7 +15,8 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 
 from attrs import frozen
 
-from confsec.errors import DecodeError, LimitError, UnsupportedError
+from confsec.errors import DecodeError, UnsupportedError
+from confsec.protocol import json_general
 
 __all__ = [
     "MAX_JSON",
@@ -279,14 +279,7 @@ class _Object:
 
     @classmethod
     def decode(cls, text: bytes, what: str, section: str) -> _Object:
-        if len(text) > MAX_JSON:
-            raise LimitError(f"{what} is too long", got=f"{len(text)} bytes", want=f"at most {MAX_JSON}")
-        try:
-            value = json.loads(
-                text.decode(), object_pairs_hook=_once_each, parse_float=_no_number, parse_constant=_no_number
-            )
-        except (ValueError, RecursionError) as exc:
-            raise DecodeError(f"{what} is not JSON of integers, text, lists and objects", section=section) from exc
+        value = json_general.decode(text, what=what, limit=MAX_JSON)
         return cls({}, what, section).of(value)
 
     def of(self, value: object) -> _Object:
@@ -350,18 +343,6 @@ class _Object:
 
     def _refuse(self, name: str, want: str) -> NoReturn:
         raise DecodeError(f"{self.what} has a member of another form: {name}", want=want, section=self.section)
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse an object that has a member twice: readers would disagree on which one counts."""
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a member stands twice")
-    return value
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError("a number that is no integer")
 
 
 def _module(value: _Object) -> ModuleIdentity:
