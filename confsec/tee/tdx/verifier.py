@@ -18,7 +18,7 @@ differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Set as AbstractSet
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Final, Self
@@ -200,7 +200,7 @@ class TdxVerifier:
         """Look at everything. Never raises for what a peer wrote."""
         subject = Subject(request=request, policy=self.policy)
         checks = run_checks(CHECKS, subject)
-        good = {check.id for check in checks if check.status in {Status.PASS, Status.INFO}}
+        good = frozenset(check.id for check in checks if check.status in {Status.PASS, Status.INFO})
         if not good.issuperset(definition.id for definition in CHECKS if definition.essential):
             return TeeFindings(name=self.name, checks=checks)
         return TeeFindings(
@@ -221,7 +221,7 @@ def read_tdx_policy(value: cbor.CborValue) -> TdxVerifier:
 # --- What follows from the checks -------------------------------------------------------------------------------------
 
 
-def _vouches(subject: Subject, checks: Collection[Check], good: AbstractSet[str]) -> tuple[Vouch, ...]:
+def _vouches(subject: Subject, checks: Collection[Check], good: frozenset[str]) -> tuple[Vouch, ...]:
     """Return the edges of the binding graph. What rests on a check that did not pass is left out.
 
     The quote is vouched for if nothing up to the TCB failed, and the rest only below it: a TD that the host can look
@@ -240,7 +240,7 @@ def _vouches(subject: Subject, checks: Collection[Check], good: AbstractSet[str]
     return tuple(vouches)
 
 
-def _azure_vouches(good: AbstractSet[str]) -> list[Vouch]:
+def _azure_vouches(good: frozenset[str]) -> list[Vouch]:
     """Return what the paravisor's runtime data vouches for. The operating system is known from PCRs, not from here."""
     vouches = [Vouch(TDX, AZURE_RUNTIME_DATA, "REPORTDATA is the hash of the runtime data")]
     if "tdx.azure-user-data" in good:
