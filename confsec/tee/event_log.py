@@ -53,7 +53,7 @@ _STARTUP_LOCALITIES: Final = (0, 3, 4)
 _HEAD: Final = Struct("<II20sI")  # TCG_PCClientPCREvent without its data
 _HEAD2: Final = Struct("<III")  # TCG_PCR_EVENT2 up to the first digest
 _U16: Final = Struct("<H")
-_U32: Final = Struct("<I")
+_VARIABLE_HEAD: Final = Struct("<16sQQ")  # UEFI_VARIABLE_DATA up to the name
 
 _SECTION: Final = "TCG PC Client Platform Firmware Profile 1.06, section 10"
 _CC_SECTION: Final = "UEFI 2.10, section 38.4"
@@ -218,16 +218,22 @@ class EventLog:
                 registers[event.register] = bank.digest(before + event.digests[bank])
         return registers
 
-    def trusted(self, bank: HashAlgorithm) -> tuple[TrustedData, ...]:
+    def extended(self, bank: HashAlgorithm, register: int) -> tuple[bytes, ...]:
+        """Return the digests that went into one register, in order. Raises `EvidenceError` as `replay`."""
+        self._require_bank(bank)
+        return tuple(event.digests[bank] for event in self.events if event.extends and event.register == register)
+
+    def trusted(self, bank: HashAlgorithm, register: int | None = None) -> tuple[TrustedData, ...]:
         """Return what each extending event measured: the data that its digest is over, or None where there is none.
 
-        This says nothing about the hardware: compare `replay` first. Raises `EvidenceError` as `replay`.
+        With `register`, of that one alone. This says nothing about the hardware: compare `replay` first. Raises
+        `EvidenceError` as `replay`.
         """
         self._require_bank(bank)
         return tuple(
             TrustedData(number, event.register, event.digests[bank], _measured_data(event, bank))
             for number, event in enumerate(self.events)
-            if event.extends
+            if event.extends and register in {None, event.register}
         )
 
     def _require_bank(self, bank: HashAlgorithm) -> None:
@@ -273,14 +279,17 @@ def _measured_data(event: Event, bank: HashAlgorithm) -> bytes | None:
 def _parts(data: bytes) -> Iterator[bytes]:
     """Yield what may have been measured: types are labels, so each part is tried whatever the type says."""
     yield data
-    try:
-        # EV_EFI_VARIABLE_BOOT: firmware of the 1.0x profiles measures the value without the variable's name.
-        yield variable_parts(data)[2]
-    except DecodeError:
-        # GRUB measures a string and writes it after "grub_cmd: " or "kernel_cmdline: ", with a NUL behind it.
-        _, colon, text = data.partition(b": ")
-        if colon:
-            yield text.removesuffix(b"\x00")
+    # EV_EFI_VARIABLE_BOOT: firmware of the 1.0x profiles measures the value without the variable's name.
+    if len(data) >= _VARIABLE_HEAD.size:
+        _, name_size, value_size = _VARIABLE_HEAD.unpack_from(data)
+        start = _VARIABLE_HEAD.size + 2 * name_size
+        if start + value_size == len(data):
+            yield data[start:]
+            return
+    # GRUB measures a string and writes it after "grub_cmd: " or "kernel_cmdline: ", with a NUL behind it.
+    _, colon, text = data.partition(b": ")
+    if colon:
+        yield text.removesuffix(b"\x00")
 
 
 # --- Records ----------------------------------------------------------------------------------------------------------
@@ -302,19 +311,40 @@ def _read_events(data: bytes, position: int) -> Iterator[Event]:
 
 def _read_events2(data: bytes, position: int, algorithms: Mapping[int, int], *, of_td: bool) -> Iterator[Event]:
     end = len(data.rstrip(b"\xff")) if of_td else len(data)
+    form = _Form.of(algorithms)
     while position < end:
-        event, position = _read_event2(data, position, algorithms)
+        event, position = _read_event2(data, position, form)
         yield event
 
 
-def _read_event2(data: bytes, position: int, algorithms: Mapping[int, int]) -> tuple[Event, int]:
+@frozen
+class _Form:
+    """How a TCG_PCR_EVENT2 looks whose digests stand in the order of the table of algorithms: nearly all do."""
+
+    algorithms: Mapping[int, int]
+    struct: Struct
+
+    @classmethod
+    def of(cls, algorithms: Mapping[int, int]) -> Self:
+        return cls(algorithms, Struct("<III" + "".join(f"H{size}s" for size in algorithms.values()) + "I"))
+
+
+def _read_event2(data: bytes, position: int, form: _Form) -> tuple[Event, int]:
     """Read a TCG_PCR_EVENT2, and where the next one begins."""
-    register, event_type, count = _unpack(_HEAD2, data, position)
-    if count != len(algorithms):
-        raise DecodeError("an event has another number of digests", got=count, want=len(algorithms), section=_SECTION)
-    position += _HEAD2.size
+    register, event_type, count, *digests, size = _unpack(form.struct, data, position)
+    if count != len(form.algorithms):
+        raise DecodeError("an event has another number of digests", got=count, want=len(form.algorithms))
+    found = dict(zip(digests[::2], digests[1::2], strict=True))
+    if found.keys() != form.algorithms.keys():
+        found = _read_digests(data, position + _HEAD2.size, form.algorithms)
+    start = position + form.struct.size
+    return Event(register, event_type, found, _take(data, start, size)), start + size
+
+
+def _read_digests(data: bytes, position: int, algorithms: Mapping[int, int]) -> dict[int, bytes]:
+    """Read digests that stand in another order than in the table: one for each algorithm all the same."""
     digests: dict[int, bytes] = {}
-    for _ in range(count):
+    for _ in algorithms:
         (algorithm,) = _unpack(_U16, data, position)
         size = algorithms.get(algorithm)
         if size is None or algorithm in digests:
@@ -325,8 +355,7 @@ def _read_event2(data: bytes, position: int, algorithms: Mapping[int, int]) -> t
             )
         digests[algorithm] = _take(data, position + 2, size)
         position += 2 + size
-    (size,) = _unpack(_U32, data, position)
-    return Event(register, event_type, digests, _take(data, position + 4, size)), position + 4 + size
+    return digests
 
 
 def _read_spec_id(event: Event) -> dict[int, int] | None:
@@ -400,7 +429,7 @@ def _encode_event(event: Event) -> bytes:
 def _encode_event2(event: Event) -> bytes:
     digests = b"".join(_U16.pack(algorithm) + digest for algorithm, digest in event.digests.items())
     head = _HEAD2.pack(event.register, event.event_type, len(event.digests))
-    return head + digests + _U32.pack(len(event.data)) + event.data
+    return head + digests + len(event.data).to_bytes(4, "little") + event.data
 
 
 def _unpack(form: Struct, data: bytes, position: int) -> tuple[Any, ...]:

@@ -15,7 +15,6 @@ Profile 1.06, sections 3.3.4 and 10; systemd-stub(7); Linux, drivers/firmware/ef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from confsec.errors import DecodeError, EvidenceError
@@ -87,7 +86,7 @@ def secure_boot(log: EventLog, bank: HashAlgorithm) -> bool:
     """
     separator = bank.digest(_SEPARATOR)
     values: list[bytes] = []
-    for event in _events(log, bank, _register(log, _SECURE_BOOT_PCR)):
+    for event in log.trusted(bank, _register(log, _SECURE_BOOT_PCR)):
         if event.digest == separator:
             break
         values += _secure_boot_value(event)
@@ -109,8 +108,8 @@ def boot_applications(log: EventLog, bank: HashAlgorithm) -> tuple[bytes, ...]:
     Those are the Authenticode digests of what was started, and anything that somebody extended later.
     """
     known = {bank.digest(each) for each in (_SEPARATOR, *_ACTIONS)}
-    events = _events(log, bank, _register(log, _BOOT_APPLICATIONS_PCR))
-    return tuple(event.digest for event in events if event.digest not in known)
+    digests = log.extended(bank, _register(log, _BOOT_APPLICATIONS_PCR))
+    return tuple(digest for digest in digests if digest not in known)
 
 
 def uki_sections(log: EventLog, bank: HashAlgorithm) -> tuple[UkiSection, ...]:
@@ -120,7 +119,7 @@ def uki_sections(log: EventLog, bank: HashAlgorithm) -> tuple[UkiSection, ...]:
     """
     names = {section_name_digest(name, bank): name for name in UKI_SECTIONS}
     phases = {bank.digest(word.encode()) for word in _PHASES}
-    digests = [event.digest for event in _events(log, bank, _register(log, _UKI_PCR))]
+    digests = log.extended(bank, _register(log, _UKI_PCR))
     sections: list[UkiSection] = []
     while len(digests) > 2 * len(sections) + 1 and digests[2 * len(sections)] in names:
         place = 2 * len(sections)
@@ -140,10 +139,10 @@ def first_command_line(log: EventLog, bank: HashAlgorithm) -> bytes:
     A boot loader that measures files there first, as GRUB does, has something else in this place. Raises
     `EvidenceError` if nothing was measured.
     """
-    events = _events(log, bank, _register(log, _KERNEL_PCR))
-    if not events:
+    digests = log.extended(bank, _register(log, _KERNEL_PCR))
+    if not digests:
         raise EvidenceError("the event log has nothing in PCR 9", section="Linux, drivers/firmware/efi/libstub")
-    return events[0].digest
+    return digests[0]
 
 
 def command_line_digest(command_line: str, bank: HashAlgorithm) -> bytes:
@@ -162,13 +161,10 @@ def grub_command_lines(log: EventLog, bank: HashAlgorithm) -> tuple[bytes, ...]:
     They were measured, but whether as a command line or as a command of GRUB nobody can tell: the label is under no
     digest. To decide by it, pin the value of PCR 8.
     """
-    register = _register(log, _GRUB_PCR)
     return tuple(
         found.data
-        for found in log.trusted(bank)
-        if found.register == register
-        and found.data is not None
-        and log.events[found.number].data.startswith(_GRUB_LABEL)
+        for found in log.trusted(bank, _register(log, _GRUB_PCR))
+        if found.data is not None and log.events[found.number].data.startswith(_GRUB_LABEL)
     )
 
 
@@ -179,10 +175,6 @@ def _register(log: EventLog, pcr: int) -> int:
     if pcr in {1, 7}:
         return 1
     return 2 if pcr <= 6 else 3
-
-
-def _events(log: EventLog, bank: HashAlgorithm, register: int) -> Sequence[TrustedData]:
-    return [event for event in log.trusted(bank) if event.register == register]
 
 
 def _secure_boot_value(event: TrustedData) -> list[bytes]:
