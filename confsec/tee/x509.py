@@ -25,7 +25,7 @@ from confsec.errors import DecodeError, EvidenceError, LimitError, UnsupportedEr
 from confsec.protocol.wire import decode_base64
 from confsec.tee.der import decode, elements, encode, parse, split_elements
 from confsec.tee.x509_names import GeneralName, Name, decode_general_names, decode_name
-from confsec.tee.x509_signatures import PublicKey, load_public_key, verify_signature
+from confsec.tee.x509_signatures import PublicKey, algorithm_name, load_public_key, verify_signature
 
 __all__ = [
     "BASIC_CONSTRAINTS",
@@ -244,6 +244,11 @@ class Certificate:
     def public_key(self) -> PublicKey:
         """The subject's key. Raises `DecodeError`, and `UnsupportedError` for one of a kind that we do not use."""
         return load_public_key(self.public_key_info)
+
+    @property
+    def algorithm(self) -> str:
+        """How it is signed: `RSASSA-PSS SHA384`, for instance. Nothing for a way that is not accepted."""
+        return algorithm_name(self.signature_algorithm)
 
     @property
     def self_issued(self) -> bool:

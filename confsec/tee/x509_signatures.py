@@ -15,7 +15,7 @@ from cryptography.x509 import ObjectIdentifier
 from confsec.errors import DecodeError, EvidenceError, UnsupportedError
 from confsec.tee.der import NULL, encode_tlv
 
-__all__ = ["PublicKey", "load_public_key", "verify_signature"]
+__all__ = ["PublicKey", "algorithm_name", "load_public_key", "verify_signature"]
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 """The kinds of keys that certify anything here."""
@@ -32,6 +32,20 @@ class _Algorithm(NamedTuple):
     kind: type[PublicKey]
     digest: hashes.HashAlgorithm
     pss: bool = False
+
+    @property
+    def name(self) -> str:
+        if self.kind is ec.EllipticCurvePublicKey:
+            scheme = "ECDSA"
+        else:
+            scheme = "RSASSA-PSS" if self.pss else "RSASSA-PKCS1-v1_5"
+        return f"{scheme} {self.digest.name.upper()}"
+
+
+def algorithm_name(algorithm: bytes) -> str:
+    """Return the name of an AlgorithmIdentifier in DER: `RSASSA-PSS SHA384`. Nothing for one that is not accepted."""
+    used = _ALGORITHMS.get(algorithm)
+    return "" if used is None else used.name
 
 
 def verify_signature(what: str, key: PublicKey, *, algorithm: bytes, signature: bytes, signed: bytes) -> None:
