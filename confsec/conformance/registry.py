@@ -9,6 +9,7 @@ from confsec.conformance import (
     blind_rsa,
     cbor,
     cmw,
+    corim,
     cose,
     hpke,
     ohttp,
@@ -33,10 +34,11 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
     *cbor.SCHEMAS,
     *primitives.SCHEMAS,
     *cmw.SCHEMAS,
+    *corim.SCHEMAS,
 )
 """In the order in which they are tried: a form with more members before one that has fewer."""
 
-KINDS: Final[tuple[Kind, ...]] = (*cmw.KINDS, *cose.KINDS)
+KINDS: Final[tuple[Kind, ...]] = (*cmw.KINDS, *corim.KINDS, *cose.KINDS)
 """The kinds of cases that consist of files."""
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
@@ -44,7 +46,6 @@ _ATTESTATION: Final = "attestation is not part of this version"
 _LOG: Final = "the transparency log is not part of this version"
 
 MISSING_PROTOCOLS: Final = {
-    "corim": _ATTESTATION,
     "cwt-eat": _ATTESTATION,
     "ear": _ATTESTATION,
     "merkle": _LOG,

@@ -45,7 +45,9 @@ from confsec.protocol.corim_common import (
 )
 
 __all__ = [
+    "CONDITIONAL_ENDORSEMENT",
     "DOMAIN_TRIPLES",
+    "KEY_TRIPLE",
     "KEY_TRIPLES",
     "VALUE_TRIPLE",
     "ConciseMidTag",
@@ -294,7 +296,10 @@ _KEY_CONDITIONS: Final = struct(
     non_empty=True,
 )
 
-KEY_TRIPLES: Final = array(_key_triple("identity-triple-record"))
+KEY_TRIPLE: Final = _key_triple("identity-triple-record")
+"""`identity-triple-record`, and `attest-key-triple-record` as well."""
+
+KEY_TRIPLES: Final = array(KEY_TRIPLE)
 """`[ + identity-triple-record ]`, and `[ + attest-key-triple-record ]` as well."""
 
 DOMAIN_TRIPLES: Final = array(_domain_triple("domain-membership-triple-record"))
@@ -306,6 +311,14 @@ _STATEFUL_ENVIRONMENT: Final = record(
     Element("environment", ENVIRONMENT),
     Element("claims_list", _MEASUREMENTS),
 )
+
+CONDITIONAL_ENDORSEMENT: Final = record(
+    ConditionalEndorsement,
+    "conditional-endorsement-triple-record",
+    Element("conditions", array(_STATEFUL_ENVIRONMENT)),
+    Element("endorsements", array(VALUE_TRIPLE)),
+)
+"""`conditional-endorsement-triple-record`."""
 
 # What a series is about may be any state of an environment, and may be bound to who said so.
 _SERIES_CONDITION: Final = record(
@@ -359,18 +372,7 @@ _TRIPLES: Final = struct(
             )
         ),
     ),
-    optional(
-        10,
-        "conditional_endorsement_triples",
-        array(
-            record(
-                ConditionalEndorsement,
-                "conditional-endorsement-triple-record",
-                Element("conditions", array(_STATEFUL_ENVIRONMENT)),
-                Element("endorsements", array(VALUE_TRIPLE)),
-            )
-        ),
-    ),
+    optional(10, "conditional_endorsement_triples", array(CONDITIONAL_ENDORSEMENT)),
     non_empty=True,
     socket=True,
 )

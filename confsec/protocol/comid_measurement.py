@@ -54,8 +54,11 @@ __all__ = [
     "CLASS_MAP",
     "DEBUG_FLAG",
     "ENVIRONMENT",
+    "GROUP_ID",
+    "INSTANCE_ID",
     "MEASUREMENT",
     "MEASUREMENT_KEY",
+    "MEASUREMENT_VALUES",
     "ClassMap",
     "Environment",
     "IntRange",
@@ -324,7 +327,7 @@ CLASS_MAP: Final = struct(
 )
 """`class-map`."""
 
-_INSTANCE_ID: Final = identifier(
+INSTANCE_ID: Final = identifier(
     {
         UEID_TAG: UEID,
         UUID_TAG: UUID,
@@ -334,13 +337,17 @@ _INSTANCE_ID: Final = identifier(
         ),
     }
 )
+"""`$instance-id-type-choice`."""
+
+GROUP_ID: Final = identifier({UUID_TAG: UUID, BYTES_TAG: BYTES})
+"""`$group-id-type-choice`."""
 
 ENVIRONMENT: Final = struct(
     Environment,
     "environment-map",
     optional(0, "class_", CLASS_MAP),
-    optional(1, "instance", _INSTANCE_ID),
-    optional(2, "group", identifier({UUID_TAG: UUID, BYTES_TAG: BYTES})),
+    optional(1, "instance", INSTANCE_ID),
+    optional(2, "group", GROUP_ID),
     non_empty=True,
 )
 """`environment-map`."""
@@ -352,7 +359,7 @@ MEASUREMENT_KEY: Final[Codec[MeasurementKey]] = by_type(
 
 _REGISTER: Final[Codec[int | str]] = by_type({int: UINT, str: TEXT})
 
-_VALUES: Final = struct(
+MEASUREMENT_VALUES: Final = struct(
     MeasurementValues,
     "measurement-values-map",
     optional(
@@ -389,6 +396,7 @@ _VALUES: Final = struct(
     socket=True,
     check=_check_raw_value,
 )
+"""`measurement-values-map`."""
 
 _ROW_NAMES: Final = tuple(row.name for row in fields(MeasurementValues) if row.name != "extensions")
 
@@ -396,7 +404,7 @@ MEASUREMENT: Final = struct(
     Measurement,
     "measurement-map",
     optional(0, "mkey", MEASUREMENT_KEY),
-    required(1, "mval", _VALUES),
+    required(1, "mval", MEASUREMENT_VALUES),
     optional(2, "authorized_by", array(CRYPTO_KEY)),
 )
 """`measurement-map`."""

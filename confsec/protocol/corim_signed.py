@@ -101,7 +101,9 @@ class SignedHeader:
         if not isinstance(headers.get(HEADER_ALGORITHM), int) or content_type != CORIM_TYPE:
             raise DecodeError("a signed CoRIM lacks alg or its content type", want=CORIM_TYPE, section=_HEADER_RULE)
         if hashed and HEADER_CONTENT_TYPE in headers:
-            raise DecodeError("a hash envelope has a content type of its own", section="draft-ietf-cose-hash-envelope, section 3")
+            raise DecodeError(
+                "a hash envelope has a content type of its own", section="draft-ietf-cose-hash-envelope, section 3"
+            )
         if _META not in headers and _CWT_CLAIMS not in headers:
             raise DecodeError("a signed CoRIM does not say who signed it", section=_HEADER_RULE)
         issuer, validity = _read_claims(headers[_CWT_CLAIMS]) if _CWT_CLAIMS in headers else (None, None)
