@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any, Final, NoReturn, TypeAlias
 
-from confsec.errors import DecodeError, LimitError
+from confsec.errors import DecodeError, LimitError, LocalProtocolError
 
 __all__ = ["MAX_COMMAS", "MAX_DEPTH", "JsonItem", "as_object", "decode", "encode"]
 
@@ -46,8 +46,11 @@ def decode(data: bytes, *, what: str, limit: int) -> JsonItem:
 
 
 def encode(value: JsonItem) -> bytes:
-    """Encode without spaces, in UTF-8, members in their order."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
+    """Encode without spaces, in UTF-8, members in their order. Raises `LocalProtocolError` for what is not JSON."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise LocalProtocolError("JSON cannot hold such a value", section="RFC 8259") from exc
 
 
 def as_object(value: JsonItem, *, what: str) -> dict[str, JsonItem]:

@@ -27,6 +27,7 @@ __all__ = [
     "PublicKey",
     "SignatureAlgorithm",
     "SigningKey",
+    "default_algorithm",
     "sign",
     "verify_signature",
 ]
@@ -87,6 +88,16 @@ _ROWS: Final = (
 
 ALGORITHMS: Final[Mapping[str, SignatureAlgorithm]] = {row.name: row for row in _ROWS}
 """All that we verify, by name. EdDSA is Ed25519 here; Ed448 is not part of this version."""
+
+
+def default_algorithm(key: SigningKey) -> str:
+    """Return the name of the algorithm that one signs with such a key. Raises `LocalProtocolError` for other keys."""
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return "EdDSA"
+    for row in _ROWS:
+        if row.jose_curve == key.curve.name:
+            return row.name
+    raise LocalProtocolError("a key that we do not sign with", got=key.curve.name)
 
 
 def verify_signature(
