@@ -18,12 +18,23 @@ __all__ = [
 ]
 
 SIMULATED_OID: Final = "1.3.6.1.4.1.57264.99999.1"
-"""The critical extension in every simulated certificate: software that does not know it has to refuse (RFC 5280, 4.2)."""
+"""The critical extension in every simulated certificate: who does not know it has to refuse it (RFC 5280, 4.2)."""
 
-SIMULATED_AMD_ROOTS: Final[frozenset[bytes]] = frozenset()
+SIMULATED_AMD_ROOTS: Final = frozenset(
+    map(
+        bytes.fromhex,
+        (
+            "747b21ea71cca52c5986a005bf7b8fe3b02ca9f393706df65723ef37d2e24b1a",  # Milan
+            "7500e63467fd1dd24af4c963ef38fe2b5776697ebee0ccc68121ee2f3a7fda28",  # Genoa
+            "8b3e1cb8280e6e9c40053693d2e6d611996d61ac93e1add4464eb8c04f83a9ff",  # Turin
+        ),
+    )
+)
 """SHA-256 of each simulated ARK in DER."""
 
-SIMULATED_INTEL_ROOTS: Final[frozenset[bytes]] = frozenset()
+SIMULATED_INTEL_ROOTS: Final[frozenset[bytes]] = frozenset(
+    {bytes.fromhex("42af58147e0ea565ce87f15835e86ce3d915fb181a77380a06122e0346e28c39")}
+)
 """SHA-256 of the simulated SGX root CA in DER."""
 
 SIMULATED_TPM_ROOTS: Final[frozenset[bytes]] = frozenset()
