@@ -1,29 +1,32 @@
-"""What commands print: a Proof as a tree, JSON as one object, and progress only where a person looks on."""
+"""What commands read and print: policies and other files, JSON as one object, and a console for people.
+
+How a Proof looks is in `proof_tree.py` and `proof_html.py`.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 import click
 
+from confsec.cli.printable import json_text
+from confsec.cli.proof_tree import proof_tree
 from confsec.errors import ConfigError
-from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy, Status
-from confsec.protocol.proof import Proof
+from confsec.protocol.policy import Policy
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.tree import Tree
 
 __all__ = [
+    "MAX_POLICY",
     "console",
+    "constant_policy",
     "print_json",
     "proof_tree",
     "read_bytes",
@@ -35,12 +38,10 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-_MARKS: Final = {
-    Status.PASS: "[green]✔ pass[/]",
-    Status.FAIL: "[bold red]✘ fail[/]",
-    Status.SKIP: "[yellow]∅ skip[/]",
-    Status.INFO: "[cyan]ℹ info[/]",
-}
+MAX_POLICY: Final = 1 << 20
+"""A policy file has at most 1 MiB."""
+
+_PIPE_WIDTH: Final = 120
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -48,39 +49,13 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, highlight=False, width=None if is_terminal else 120)
+    asked = is_terminal or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, emoji=False, width=None if asked else _PIPE_WIDTH)
 
 
 def print_json(value: object) -> None:
     """Print one JSON object and nothing else."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def proof_tree(proof: Proof) -> Tree:
-    """Draw a Proof: what was checked, what was not, and what has to be assumed."""
-    from rich.markup import escape
-    from rich.tree import Tree
-
-    policy = proof.contents.policy
-    tree = Tree(f"[bold]Proof[/] under the policy [bold]{escape(policy.name)}[/]")
-    if policy == UNSAFE_UNATTESTED:
-        tree.add("[bold yellow]It proves nothing about the machines: nobody has looked at them.[/]")
-    epoch = proof.to_json()["epoch"]
-    tree.add(
-        f"epoch that began {datetime.fromtimestamp(float(str(epoch)), UTC):%Y-%m-%d %H:%M:%S} UTC, as the operator says"
-    )
-    candidates = tree.add(f"{len(proof.candidates)} nodes could read the request")
-    for candidate in proof.candidates:
-        candidates.add(f"node {candidate.hex()[:16]}…")
-    checks = tree.add("what was checked before the prompt was sealed")
-    for check in proof.checks:
-        checks.add(
-            f"{_MARKS[check.status]}  [bold]{check.id}[/] [dim]({escape(check.section)})[/]\n{escape(check.why)}"
-        )
-    assumptions = tree.add("what has to be true besides")
-    for assumption in proof.assumptions:
-        assumptions.add(escape(assumption))
-    return tree
+    click.echo(json_text(value))
 
 
 def read_bytes(path: Path, what: str) -> bytes:
@@ -114,12 +89,28 @@ def replace_bytes(path: Path, data: bytes) -> None:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read a policy file that the user named. Raises `ConfigError`."""
+    """Read a policy file that the user named. Raises `ConfigError`, which names the file and the key."""
+    from confsec.tee.registry import POLICIES
+
+    data = read_bytes(path, "the policy")
+    if len(data) > MAX_POLICY:
+        raise ConfigError(f"the policy {path} is too long", got=len(data), want=f"at most {MAX_POLICY} bytes")
     try:
-        text = read_bytes(path, "the policy").decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise ConfigError(f"the policy {path} is not text in UTF-8") from exc
-    return Policy.from_toml(text)
+    return POLICIES.from_toml(text)
+
+
+def constant_policy(name: str) -> Policy:
+    """Return a policy that this version publishes. Raises `ConfigError` if there is none of this name."""
+    from confsec.tee.registry import POLICIES
+
+    for policy in POLICIES.constants:
+        if policy.name == name:
+            return policy
+    published = ", ".join(policy.name for policy in POLICIES.constants)
+    raise ConfigError("this version publishes no such policy", got=name, want=published)
 
 
 def run_async(

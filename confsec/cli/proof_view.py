@@ -1,0 +1,351 @@
+"""What of a Proof is shown, whichever way: its verdict, groups of checks, the binding graph, and what follows from it.
+
+Everything here is a value that the tree for terminals (`proof_tree.py`) and the page for browsers (`proof_html.py`)
+draw alike. A Proof comes from anybody, so what it says goes through `printable` before a person sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final
+
+from attrs import frozen
+
+from confsec.errors import AppraisalError
+from confsec.protocol.appraisal import AttestationResult
+from confsec.protocol.binding_graph import BINDING_VOUCHES
+from confsec.protocol.checks import Check, Status
+from confsec.protocol.platforms import (
+    AZURE_RUNTIME_DATA,
+    BINDING,
+    CCEL,
+    FRESHNESS,
+    KEY_CONFIG,
+    MANIFEST,
+    OPERATING_SYSTEM,
+    SEV_SNP,
+    SVSM_MANIFEST,
+    TDX,
+    TPM_AK,
+    TPM_KEY,
+    TPM_LOG,
+    TPM_QUOTE,
+)
+from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy, PolicyReader
+from confsec.protocol.proof import Proof, replay_proof
+from confsec.protocol.rats import VENDOR, Vouch
+
+__all__ = [
+    "MEANINGS",
+    "CheckGroup",
+    "Conclusions",
+    "GraphItem",
+    "Judgement",
+    "binding_tree",
+    "conclusions",
+    "counted",
+    "group_checks",
+    "judge",
+    "number",
+    "platform_name",
+    "replays",
+    "shortened",
+    "utc",
+    "warning_of",
+]
+
+_SIMULATED: Final = (
+    "this proves nothing about hardware: anybody can make such evidence, since its roots' keys are public"
+)
+_UNATTESTED: Final = "this proves nothing about the machines: nobody has looked at them"
+_NAMED: Final = 4
+_FOLLOWS: Final = "not looked at, since "
+
+MEANINGS: Final[Mapping[str, str]] = {
+    VENDOR: "a root of trust that the policy names",
+    BINDING: "the hash of key, manifest and nonce",
+    OPERATING_SYSTEM: "what booted: kernel, command line, root",
+    KEY_CONFIG: "the key that requests are sealed to",
+    MANIFEST: "what the launcher loaded",
+    FRESHNESS: "the nonce of the epoch",
+    SEV_SNP: "AMD's attestation report",
+    TDX: "Intel's quote",
+    CCEL: "the event log of the boot",
+    SVSM_MANIFEST: "the services of the SVSM",
+    AZURE_RUNTIME_DATA: "what Azure's paravisor says",
+    TPM_AK: "the TPM's attestation key",
+    TPM_QUOTE: "the TPM's quote of its registers",
+    TPM_LOG: "the event log of the boot",
+    TPM_KEY: "the TPM's half of the request key",
+}
+"""What each item of the binding graph is, for people."""
+
+
+def shortened(text: str, size: int) -> str:
+    """Leave out the middle of what is longer than `size` characters."""
+    if len(text) <= size:
+        return text
+    tail = (size - 1) // 3
+    return f"{text[: size - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def platform_name(node: AttestationResult) -> str:
+    """Name the platform of a node, or say why it has none."""
+    if node.platform is None:
+        return "not attested" if len(node.checks) == 1 else "of no known platform"
+    return node.platform.name + (" (SIMULATED)" if node.simulated else "")
+
+
+def utc(time: datetime) -> str:
+    """Write a time as people read it."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def number(count: int, noun: str) -> str:
+    """Write a number with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+# --- The verdict ------------------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Judgement:
+    """A Proof that replays, and what a policy says of it."""
+
+    proof: Proof
+    """The Proof, with its checks as they come out under the policy that judges."""
+
+    named: Policy
+    """The policy that the Proof names."""
+
+    at: datetime
+    """The time at which the evidence was appraised."""
+
+    digest: bytes
+    """SHA-256 of the file."""
+
+    refusal: AppraisalError | None
+    """Why the policy refuses it; None if it does not."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that judges."""
+        return self.proof.contents.policy
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the policy accepts every check."""
+        return self.refusal is None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it proves nothing about hardware: anybody can make such evidence."""
+        return self.proof.simulated or self.named.accepts_simulated
+
+    def to_json(self) -> dict[str, object]:
+        """Return what `confsec verify --json` prints. What is as the Proof has it is not said a second time."""
+        found: dict[str, object] = {"verdict": "trusted" if self.trusted else "refused"}
+        if self.refusal is not None:
+            found |= {"code": self.refusal.code, "why": str(self.refusal), "refused": list(self.refusal.codes)}
+        found |= self.proof.to_json() | {"simulated": self.simulated}
+        if self.named != self.policy:
+            found["named_policy"] = self.named.name
+        if self.at != self.proof.contents.epoch.began:
+            found["at"] = self.at.astimezone(UTC).isoformat()
+        return found
+
+
+def judge(
+    data: bytes, policies: PolicyReader, *, policy: Policy | None = None, at: datetime | None = None
+) -> Judgement:
+    """Replay the Proof in `data`, and have `policy` judge it, or else the policy that it names.
+
+    The evidence is appraised `at` a time, or when the epoch began. Raises what `replay_proof` raises.
+    """
+    recorded = replay_proof(data, policies)
+    changed = policy is not None or at is not None
+    proof = replay_proof(data, policies, policy=policy, at=at) if changed else recorded
+    refusal = None
+    try:
+        proof.require()
+    except AppraisalError as exc:
+        refusal = exc
+    return Judgement(
+        proof=proof,
+        named=recorded.contents.policy,
+        at=at or proof.contents.epoch.began,
+        digest=sha256(data).digest(),
+        refusal=refusal,
+    )
+
+
+def warning_of(proof: Proof, named: Policy | None = None) -> tuple[str, str]:
+    """Return a word and a sentence that have to stand first if a Proof shows nothing of the machines; else nothing."""
+    if proof.simulated or (named or proof.contents.policy).accepts_simulated:
+        return "SIMULATED", _SIMULATED
+    if proof.contents.policy == UNSAFE_UNATTESTED:
+        return "UNATTESTED", _UNATTESTED
+    return "", ""
+
+
+# --- Checks -----------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class CheckGroup:
+    """The checks of one part: those whose ids begin alike."""
+
+    name: str
+    """What is before the first dot of the ids."""
+
+    checks: tuple[Check, ...]
+    """In their order."""
+
+    def of(self, *statuses: Status) -> tuple[Check, ...]:
+        """Return the checks with one of these statuses, without those that only follow from another."""
+        return tuple(check for check in self.checks if check.status in statuses and not _follows(check))
+
+    @property
+    def failures_first(self) -> tuple[Check, ...]:
+        """Return all of them, what failed before the others."""
+        return tuple(sorted(self.checks, key=lambda check: check.status is not Status.FAIL))
+
+    @property
+    def followers(self) -> Mapping[str, int]:
+        """How many checks were not made since another failed, by the sentence that says which."""
+        found: dict[str, int] = {}
+        for check in self.checks:
+            if _follows(check):
+                found[check.why] = found.get(check.why, 0) + 1
+        return found
+
+
+def group_checks(checks: Iterable[Check]) -> tuple[CheckGroup, ...]:
+    """Put the checks of each part together, in the order in which the parts occur first."""
+    groups: dict[str, list[Check]] = {}
+    for check in checks:
+        groups.setdefault(check.id.partition(".")[0], []).append(check)
+    return tuple(CheckGroup(name, tuple(members)) for name, members in groups.items())
+
+
+def counted(checks: Collection[Check]) -> tuple[tuple[Status, int], ...]:
+    """Count the checks by status, failures first; statuses that do not occur are left out."""
+    order = (Status.FAIL, Status.PASS, Status.SKIP, Status.INFO)
+    counts = [(status, sum(check.status is status for check in checks)) for status in order]
+    return tuple((status, count) for status, count in counts if count)
+
+
+def _follows(check: Check) -> bool:
+    return check.status is Status.SKIP and check.why.startswith(_FOLLOWS)
+
+
+# --- The binding graph ------------------------------------------------------------------------------------------------
+
+
+@frozen
+class GraphItem:
+    """One item of the binding graph, with what it vouches for."""
+
+    name: str
+    """Its label, or its name in `platforms`."""
+
+    because: str
+    """The rule by which what is above vouches for it; empty at the top."""
+
+    others: tuple[Vouch, ...]
+    """What vouches for it besides."""
+
+    children: tuple[GraphItem, ...]
+    """What it vouches for. Each item stands once, where a shortest path from the top leads to it."""
+
+
+def binding_tree(vouches: Sequence[Vouch]) -> GraphItem:
+    """Return the part of the graph that a path from the vendor reaches, as a tree."""
+    edges = tuple(dict.fromkeys((*vouches, *BINDING_VOUCHES)))
+    first: dict[str, Vouch | None] = {VENDOR: None}
+    waiting = [VENDOR]
+    while waiting:
+        by = waiting.pop(0)
+        for edge in edges:
+            if edge.by == by and edge.of not in first:
+                first[edge.of] = edge
+                waiting.append(edge.of)
+
+    def item(name: str) -> GraphItem:
+        edge = first[name]
+        others = tuple(each for each in edges if each.of == name and each.by in first and each is not edge)
+        children = tuple(item(each.of) for each in first.values() if each is not None and each.by == name)
+        return GraphItem(name, edge.because if edge else "", others, children)
+
+    return item(VENDOR)
+
+
+# --- What follows from it ---------------------------------------------------------------------------------------------
+
+
+@frozen
+class Conclusions:
+    """What somebody who has only the file can say, and what he cannot."""
+
+    can: tuple[str, ...]
+    cannot: tuple[str, ...]
+
+
+def conclusions(judgement: Judgement) -> Conclusions:
+    """Return what a stranger can conclude from a Proof that replays, and what he cannot."""
+    count = len(judgement.proof.candidates)
+    these = f"{'this' if count == 1 else 'these'} {number(count, 'node')}"
+    can = (
+        "The file is whole: every check that it records was computed again from what it holds, with the same result.",
+        f"Whoever made it had a fleet record that names {these}, and could have sealed a request that they can read.",
+    )
+    return Conclusions((*can, *_about_machines(judgement)), _limits(judgement))
+
+
+def _about_machines(judgement: Judgement) -> tuple[str, ...]:
+    """Return what was shown of the machines; nothing, unless real evidence was accepted."""
+    if not judgement.trusted or warning_of(judgement.proof, judgement.named)[0]:
+        return ()
+    platforms = ", ".join(sorted({node.platform.name for node in judgement.proof.nodes if node.platform}))
+    held = f"Each key was held by a machine ({platforms}) that its vendor vouches for and that had booted"
+    return (
+        f"{held} what the policy names.",
+        f"At {utc(judgement.at)} certificates, revocation lists and firmware were as the policy asks.",
+    )
+
+
+_NOT_ANSWERS: Final = (
+    "That a request was sealed, what it was, or what was answered: client and node share the keys of an answer, so a "
+    "client could have written any answer himself."
+)
+
+
+def _limits(judgement: Judgement) -> tuple[str, ...]:
+    statuses = {check.id: check.status for check in judgement.proof.checks}
+    cannot = [_NOT_ANSWERS]
+    if warning_of(judgement.proof, judgement.named)[0]:
+        cannot.insert(0, "Anything about the machines: where they are, what they run, or who holds their keys.")
+    elif judgement.trusted:
+        cannot.append("That the measured software is good: the policy names it, and somebody else has to have read it.")
+    if judgement.refusal is not None:
+        codes = tuple(dict.fromkeys(judgement.refusal.codes))
+        refused = ", ".join(codes[:_NAMED]) + (" and others" if len(codes) > _NAMED else "")
+        cannot.insert(
+            0, f"That the nodes deserve trust under the policy {judgement.policy.name}: {refused} refused it."
+        )
+    if statuses.get("freshness.epoch") is Status.SKIP:
+        cannot.append("How old it is: only the operator's own clock dates the epoch.")
+    if statuses.get("log.fleet") is Status.SKIP:
+        cannot.append("That others were shown the same fleet: the record is in no public log.")
+    return tuple(cannot)
+
+
+def replays(judgement: Judgement) -> str:
+    """Return the sentence that follows the verdict."""
+    if judgement.refusal is not None:
+        count = len(judgement.refusal.decisive)
+        return f"every recorded check replays, and {number(count, 'check')} refused under {judgement.policy.name}"
+    return f"every recorded check replays, and the policy {judgement.policy.name} accepts it"
