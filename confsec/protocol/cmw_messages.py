@@ -37,6 +37,10 @@ __all__ = [
     "ConceptualMessage",
     "RecordCmw",
     "TagCmw",
+    "cmw_from_cbor",
+    "cmw_from_json",
+    "cmw_to_cbor",
+    "cmw_to_json",
     "content_format_of_tag",
     "decode_cmw",
     "decode_cmw_cbor",
@@ -196,12 +200,22 @@ def decode_cmw(data: bytes, *, limit: int = MAX_CMW) -> Cmw:
 
 def decode_cmw_cbor(data: bytes, *, limit: int = MAX_CMW) -> Cmw:
     """Read a wrapper in CBOR. Raises `DecodeError`; `LimitError` beyond the limits of this module."""
-    return _from_cbor(cbor_general.decode(data, what="a CMW", limit=limit), 1)
+    return cmw_from_cbor(cbor_general.decode(data, what="a CMW", limit=limit))
 
 
 def decode_cmw_json(data: bytes, *, limit: int = MAX_CMW) -> Cmw:
     """Read a wrapper in JSON. Raises `DecodeError`; `LimitError` beyond the limits of this module."""
-    return _from_json(json_general.decode(data, what="a CMW", limit=limit), 1)
+    return cmw_from_json(json_general.decode(data, what="a CMW", limit=limit))
+
+
+def cmw_from_cbor(item: CborItem) -> Cmw:
+    """Read a wrapper that is part of something else in CBOR, as a claim. Raises `DecodeError`."""
+    return _from_cbor(item, 1)
+
+
+def cmw_from_json(item: JsonItem) -> Cmw:
+    """Read a wrapper that is part of something else in JSON. Raises `DecodeError`."""
+    return _from_json(item, 1)
 
 
 def _from_cbor(item: CborItem, depth: int) -> Cmw:
@@ -265,15 +279,16 @@ def _json_value(text: str) -> bytes:
 
 def encode_cmw_cbor(cmw: Cmw) -> bytes:
     """Write a wrapper in CBOR, deterministically."""
-    return cbor_general.encode(_to_cbor(cmw))
+    return cbor_general.encode(cmw_to_cbor(cmw))
 
 
 def encode_cmw_json(cmw: Cmw) -> bytes:
     """Write a wrapper in JSON. Raises `LocalProtocolError` for what JSON cannot say: tags, numbers, empty values."""
-    return json_general.encode(_to_json(cmw))
+    return json_general.encode(cmw_to_json(cmw))
 
 
-def _to_cbor(cmw: Cmw) -> CborItem:
+def cmw_to_cbor(cmw: Cmw) -> CborItem:
+    """Return a wrapper as a part of something else in CBOR."""
     match cmw:
         case RecordCmw(kind, value, indicator):
             return [kind, value, *([] if indicator is None else [int(indicator)])]
@@ -281,17 +296,18 @@ def _to_cbor(cmw: Cmw) -> CborItem:
             return Tag(cmw.tag, cmw.value)
         case CollectionCmw(items, kind):
             pairs: dict[CborKey, CborItem] = {} if kind is None else {_TYPE_LABEL: kind}
-            pairs.update({label: _to_cbor(item) for label, item in items.items()})
+            pairs.update({label: cmw_to_cbor(item) for label, item in items.items()})
             return pairs
 
 
-def _to_json(cmw: Cmw) -> JsonItem:
+def cmw_to_json(cmw: Cmw) -> JsonItem:
+    """Return a wrapper as a part of something else in JSON. Raises `LocalProtocolError`, as `encode_cmw_json` does."""
     match cmw:
         case RecordCmw(str(kind), value, indicator) if value:
             return [kind, encode_base64url(value), *([] if indicator is None else [int(indicator)])]
         case CollectionCmw(items, kind) if all(isinstance(label, str) for label in items):
             members: dict[str, JsonItem] = {} if kind is None else {_TYPE_LABEL: kind}
-            members.update({str(label): _to_json(item) for label, item in items.items()})
+            members.update({str(label): cmw_to_json(item) for label, item in items.items()})
             return members
         case _:
             raise LocalProtocolError("a CMW that cannot be written in JSON", section="RFC 9999, section 3")
