@@ -11,6 +11,7 @@ from confsec.conformance import (
     cmw,
     corim,
     cose,
+    cwt_eat,
     ear,
     hpke,
     ohttp,
@@ -36,11 +37,12 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
     *primitives.SCHEMAS,
     *cmw.SCHEMAS,
     *corim.SCHEMAS,
+    *cwt_eat.SCHEMAS,
     *ear.SCHEMAS,
 )
 """In the order in which they are tried: a form with more members before one that has fewer."""
 
-KINDS: Final[tuple[Kind, ...]] = (*cmw.KINDS, *corim.KINDS, *cose.KINDS, *ear.KINDS)
+KINDS: Final[tuple[Kind, ...]] = (*cmw.KINDS, *corim.KINDS, *cose.KINDS, *cwt_eat.KINDS, *ear.KINDS)
 """The kinds of cases that consist of files."""
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
@@ -48,7 +50,6 @@ _ATTESTATION: Final = "attestation is not part of this version"
 _LOG: Final = "the transparency log is not part of this version"
 
 MISSING_PROTOCOLS: Final = {
-    "cwt-eat": _ATTESTATION,
     "merkle": _LOG,
     "nvidia": _ATTESTATION,
     "scitt": _LOG,
