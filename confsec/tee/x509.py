@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, Final, NamedTuple, Self
 
@@ -84,6 +85,8 @@ EXTENDED_KEY_USAGE: Final = "2.5.29.37"
 
 _SECTION: Final = "RFC 5280, section 4.1"
 _PATH: Final = "RFC 5280, section 6.1"
+_RECURRING_CERTIFICATES: Final = 64
+"""How many certificates are remembered: those of authorities come back with each evidence."""
 _KEY_CERT_SIGN: Final = 5
 _CRL_SIGN: Final = 6
 # --- Structures -------------------------------------------------------------------------------------------------------
@@ -391,7 +394,13 @@ def decode_chain(data: bytes) -> tuple[Certificate, ...]:
     )
     if len(blocks) > MAX_CHAIN:
         raise LimitError("a chain has too many certificates", got=len(blocks), want=f"at most {MAX_CHAIN}")
-    return tuple(Certificate.decode(block) for block in blocks)
+    return tuple(_decode_certificate(block) for block in blocks)
+
+
+@lru_cache(_RECURRING_CERTIFICATES)
+def _decode_certificate(data: bytes) -> Certificate:
+    """Read a certificate. It follows from these bytes alone, so it may be remembered."""
+    return Certificate.decode(data)
 
 
 def encode_chain(certificates: Sequence[Certificate]) -> bytes:

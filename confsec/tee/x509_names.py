@@ -49,12 +49,8 @@ class Name:
     attributes: tuple[tuple[str, str], ...] = field(eq=False)
     """Object identifier and text of each attribute, in the order of the encoding. What is no text is hex after "#"."""
 
-    @property
-    def text(self) -> str:
-        """The name for people, the last attribute first (RFC 4514)."""
-        return ",".join(
-            f"{_ATTRIBUTE_NAMES.get(oid, oid)}={_escape(value)}" for oid, value in reversed(self.attributes)
-        )
+    text: str = field(eq=False)
+    """The name for people, the last attribute first (RFC 4514)."""
 
     @property
     def common_name(self) -> str:
@@ -87,7 +83,8 @@ def decode_name(encoded: bytes) -> Name:
         for each in elements(b"\x30" + relative[1:], "a name"):
             attribute = decode(each, _NameAttribute, "a name")
             attributes.append((attribute.oid.dotted_string, _attribute_text(encode(attribute.value))))
-    return Name(encoded, tuple(attributes))
+    text = ",".join(f"{_ATTRIBUTE_NAMES.get(oid, oid)}={_escape(value)}" for oid, value in reversed(attributes))
+    return Name(encoded, tuple(attributes), text)
 
 
 def _attribute_text(value: bytes) -> str:

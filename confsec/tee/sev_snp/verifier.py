@@ -171,7 +171,9 @@ def read_snp_verifier(value: cbor.CborValue) -> SnpVerifier:
     return SnpVerifier(SnpPolicy.from_item(value))
 
 
-_TRUSTWORTHY: Final = tuple(row.id for row in CHECKS[: [row.id for row in CHECKS].index(f"{_NAME}.minimum-version")])
+_TRUSTWORTHY: Final = frozenset(
+    row.id for row in CHECKS[: [row.id for row in CHECKS].index(f"{_NAME}.minimum-version")]
+)
 """What must not fail before a report vouches for anything: form, chain, revocation, signature, certificate."""
 
 
@@ -192,8 +194,8 @@ def _vouches(subject: SnpSubject, good: Collection[str]) -> tuple[Vouch, ...]:
 def _about(subject: SnpSubject, good: Collection[str]) -> list[Vouch]:
     """Return what the report data vouches for.
 
-    A TPM outside is not among it: its AK would be the guest's own word. What is beneath the guest vouches for an AK only
-    if it was measured: at VMPL 0 a guest of its own could write any manifest.
+    A TPM outside is not among it: its AK would be the guest's own word. What is beneath the guest vouches for an AK
+    only if it was measured: at VMPL 0 a guest could write any manifest.
     """
     items = subject.request.platform.items
     beneath_known = "measurement" in good
