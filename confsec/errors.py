@@ -38,6 +38,7 @@
     ├── MissingExtraError        a package that an optional part needs is not installed
     ├── BackendError             a store, an engine or a device failed
     │   ├── EngineError
+    │   ├── StateChangedError    the machine is no longer what its evidence says
     │   └── BusyError            full or draining: try again later
     │       └── RateLimitError   too much at once from this account
     └── TransportError           bytes could not travel
@@ -82,6 +83,7 @@ __all__ = [
     "RemoteProtocolError",
     "ReplayError",
     "RequestIdError",
+    "StateChangedError",
     "TokenChallengeError",
     "TokenEpochError",
     "TokenError",
@@ -463,6 +465,13 @@ class EngineError(BackendError):
     """The inference engine did not answer as it should."""
 
     code = "engine"
+
+
+class StateChangedError(BackendError):
+    """A key does not open any more, since the machine is no longer what its evidence said. Nothing was read."""
+
+    code = "state_changed"
+    status_hint = 503
 
 
 class BusyError(BackendError):

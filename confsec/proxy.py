@@ -80,6 +80,7 @@ class ProxyConfig(RoleConfig):
     policy: str = setting("", help="Judge the service by this policy file (TOML) instead of the production policy.")
     wallet: str = setting("", help="The file with the wallet's tokens, for a service that takes tokens.")
     unsafe_unattested: bool = setting(False, help="Accept a service that shows no evidence of what it runs.")
+    unsafe_simulated: bool = setting(False, help="Accept a service whose TEEs are simulated: it proves nothing.")
     host: str = setting("127.0.0.1", help="The loopback address to listen on.", check=_listen_host)
     port: int = setting(8472, help="The TCP port to listen on; 0 takes a free one.", check=at_least(0))
     max_body: int = setting(

@@ -11,7 +11,8 @@ a socket. The `check_…` functions ask of a value or a machine what every one o
 * `check_any_damage`: an input with a part lost, repeated, moved or changed raises.
 
 `check_engine` asks of an inference engine what the node relies on, and `paced_app` is an engine that generates at a
-steady rate, or for ever. `check_blind_signer` asks of a signer what an issuer relies on.
+steady rate, or for ever. `check_blind_signer` asks of a signer what an issuer relies on,
+and `check_epoch_source` of what names epochs what routers and nodes rely on.
 
 They raise `AssertionError` with the place at which a promise was broken.
 """
@@ -32,6 +33,7 @@ from confsec.backends.asgi import AsgiApp
 from confsec.backends.callable_engine import callable_app
 from confsec.errors import ConfsecError, LocalProtocolError, NotAllowedError, RemoteProtocolError
 from confsec.protocol.machine import Machine, RandBytes, State, Step
+from confsec.testing_epochs import check_epoch_source
 from confsec.testing_signers import check_blind_signer
 from confsec.testing_stores import check_token_store
 
@@ -48,6 +50,7 @@ __all__ = [
     "check_any_split",
     "check_blind_signer",
     "check_engine",
+    "check_epoch_source",
     "check_round_trip",
     "check_token_store",
     "cut_at_random",

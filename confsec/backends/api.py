@@ -13,12 +13,14 @@ from typing import Protocol, final
 from attrs import field, frozen
 
 from confsec.errors import LocalProtocolError
+from confsec.protocol.epoch import Epoch
 from confsec.protocol.rsa_keys import RsaPublicKey
 
 __all__ = [
     "BlindSigner",
     "Clock",
     "Engine",
+    "EpochSource",
     "Headers",
     "HttpRequest",
     "HttpResponse",
@@ -173,6 +175,21 @@ class Clock(Protocol):
 
     def __call__(self) -> datetime:
         """Return the current time, aware, in UTC."""
+        ...
+
+
+class EpochSource(Protocol):
+    """What names epochs: for the nodes of a service and its routers the same ones at about the same time."""
+
+    async def current(self) -> Epoch:
+        """Return the epoch that it is now. Raises `BackendError` if nobody can say that."""
+        ...
+
+    async def wait_after(self, epoch: Epoch) -> Epoch:
+        """Wait until another epoch has begun than `epoch`, and return the newest, which began later than `epoch`.
+
+        Returns at once if that is so already. Raises `BackendError`; then ask again after a pause.
+        """
         ...
 
 

@@ -13,9 +13,17 @@ import click
 
 from confsec.backends.api import HttpRequest, header
 from confsec.cli.output import write_bytes
-from confsec.cli.service import POLICY_HELP, SERVICE_HELP, UNSAFE_HELP, WALLET_HELP, choose_policy, open_wallet
+from confsec.cli.service import (
+    POLICY_HELP,
+    SERVICE_HELP,
+    SIMULATED_HELP,
+    UNSAFE_HELP,
+    WALLET_HELP,
+    choose_policy,
+    open_wallet,
+)
 from confsec.errors import ConfigError, DecodeError, EngineError, LimitError
-from confsec.protocol.policy import Status
+from confsec.protocol.checks import Status
 from confsec.protocol.proof import Proof
 from confsec.sync_client import SyncClient, SyncResponse
 
@@ -32,6 +40,7 @@ _MAX_ERROR: Final = 300
 @click.option("--service", required=True, metavar="FILE|URL", help=SERVICE_HELP)
 @click.option("--policy", "policy_file", default="", metavar="FILE", help=POLICY_HELP)
 @click.option("--unsafe-unattested", is_flag=True, help=UNSAFE_HELP)
+@click.option("--unsafe-simulated", is_flag=True, help=SIMULATED_HELP)
 @click.option("--wallet", "wallet_file", default="", metavar="FILE", help=WALLET_HELP)
 @click.option("--model", metavar="NAME", help="The model; by default the first that the service has.")
 @click.option("--prompt", metavar="TEXT", help="Ask this, print the answer, and end.")
@@ -47,6 +56,7 @@ def command(
     proof: Path | None,
     *,
     unsafe_unattested: bool,
+    unsafe_simulated: bool,
 ) -> None:
     """Talk to a private service.
 
@@ -59,7 +69,7 @@ def command(
     """  # noqa: D301 - click keeps lines as they are after a backspace
     if prompt is not None and not prompt.strip():
         raise ConfigError("the prompt is empty", hint="Say something: --prompt TEXT")
-    policy = choose_policy(policy_file, unsafe_unattested=unsafe_unattested)
+    policy = choose_policy(policy_file, unsafe_unattested=unsafe_unattested, unsafe_simulated=unsafe_simulated)
     with SyncClient(service, policy=policy, wallet=open_wallet(wallet_file)) as client:
         conversation = _Conversation(client, model or _first_model(client))
         for question in _questions() if prompt is None else [prompt]:

@@ -15,7 +15,7 @@ from confsec.backends import system
 from confsec.backends.http import HttpLimits, HttpTransport
 from confsec.cli.fetch import fetch
 from confsec.cli.output import console, print_json, read_bytes, run_async
-from confsec.cli.service import POLICY_HELP, SERVICE_HELP, UNSAFE_HELP, choose_policy
+from confsec.cli.service import POLICY_HELP, SERVICE_HELP, SIMULATED_HELP, UNSAFE_HELP, choose_policy
 from confsec.doctor import machine, versions
 from confsec.doctor.findings import Finding, Level, info, ok, warning
 from confsec.doctor.service import look_at_service
@@ -51,6 +51,7 @@ _LIMITS: Final = HttpLimits(read_timeout=20.0)
 @click.option("--service", metavar="FILE|URL", help=f"Visit this one too. {SERVICE_HELP}")
 @click.option("--policy", "policy_file", default="", metavar="FILE", help=POLICY_HELP)
 @click.option("--unsafe-unattested", is_flag=True, help=UNSAFE_HELP)
+@click.option("--unsafe-simulated", is_flag=True, help=SIMULATED_HELP)
 @click.option("--port", "ports", multiple=True, type=click.IntRange(1, 65535), metavar="N", help="Is this port free?")
 @click.option(
     "--request",
@@ -67,6 +68,7 @@ def command(
     body_file: Path | None,
     *,
     unsafe_unattested: bool,
+    unsafe_simulated: bool,
     as_json: bool,
 ) -> int:
     """Look for what is wrong here, and say what to do.
@@ -81,7 +83,7 @@ def command(
 
     Exit status: 0 all is well (warnings do not count), 1 something is wrong.
     """  # noqa: D301 - click keeps lines as they are after a backspace
-    policy = choose_policy(policy_file, unsafe_unattested=unsafe_unattested)
+    policy = choose_policy(policy_file, unsafe_unattested=unsafe_unattested, unsafe_simulated=unsafe_simulated)
     body = read_bytes(body_file, "the request body") if body_file else None
     findings = [*_look_here(ports), *look_at_body(body), *(_visit(service, policy) if service else ())]
     findings.sort(key=lambda finding: list(_HEADINGS).index(finding.area))

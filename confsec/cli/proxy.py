@@ -13,7 +13,9 @@ __all__ = ["command"]
 
 
 def _proxy(config: ProxyConfig) -> Proxy:
-    policy = choose_policy(config.policy, unsafe_unattested=config.unsafe_unattested)
+    policy = choose_policy(
+        config.policy, unsafe_unattested=config.unsafe_unattested, unsafe_simulated=config.unsafe_simulated
+    )
     return Proxy(config, Client(config.service, policy=policy, wallet=open_wallet(config.wallet)), warn=_warn)
 
 

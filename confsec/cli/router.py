@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from confsec.cli.role_commands import role_command
+from confsec.cli.service import choose_policy
 from confsec.errors import ConfigError
+from confsec.protocol.policy import Policy
 from confsec.roles.redeemer import TokenRedeemer
 from confsec.roles.router import Router, RouterConfig
 
@@ -17,8 +19,9 @@ __all__ = ["command", "make_router"]
 
 def make_router(config: RouterConfig) -> Router:
     """Return the router that the configuration asks for. Raises `ConfigError` and `MissingExtraError`."""
+    policy = _policy(config)
     if not config.directory:
-        return Router(config)
+        return Router(config, policy=policy)
     if config.unsafe_no_tokens:
         raise ConfigError("directory and unsafe_no_tokens exclude each other", hint="Take tokens, or let everybody in")
     if not config.token_store:
@@ -27,7 +30,16 @@ def make_router(config: RouterConfig) -> Router:
 
     grace = timedelta(seconds=config.token_grace)
     tokens = TokenRedeemer(Path(config.directory), open_token_store(config.token_store), grace=grace)
-    return Router(config, tokens=tokens)
+    return Router(config, policy=policy, tokens=tokens)
+
+
+def _policy(config: RouterConfig) -> Policy | None:
+    """Return the policy for nodes; None where none was asked for, which a router refuses."""
+    if not (config.policy or config.unsafe_unattested or config.unsafe_simulated):
+        return None
+    return choose_policy(
+        config.policy, unsafe_unattested=config.unsafe_unattested, unsafe_simulated=config.unsafe_simulated
+    )
 
 
 command: click.Command = role_command(
@@ -36,10 +48,12 @@ command: click.Command = role_command(
     make_router,
     help="""Run a router: it brings sealed requests to nodes, and reads none of them.
 
-    With --directory and --token-store it takes the tokens of the service's issuer, each once.
+    It lists only nodes whose evidence its policy accepts. With --directory and --token-store it takes the tokens of the
+    service's issuer, each once.
 
     \b
-    confsec router --port 8003 --nodes http://127.0.0.1:8004 --unsafe-no-tokens
-    confsec router --nodes http://127.0.0.1:8004 --directory service.toml --token-store sqlite:spent.db
+    confsec router --nodes http://127.0.0.1:8004 --policy policy.toml --directory service.toml \\
+        --token-store sqlite:spent.db
+    confsec router --port 8003 --nodes http://127.0.0.1:8004 --unsafe-unattested --unsafe-no-tokens
     """,
 )

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from confsec.cli.output import read_policy
+from confsec.cli.output import constant_policy, read_policy
 from confsec.errors import ConfigError
 from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy
 from confsec.wallet import Wallet
@@ -15,6 +15,7 @@ __all__ = [
     "ACCOUNT_VARIABLE",
     "POLICY_HELP",
     "SERVICE_HELP",
+    "SIMULATED_HELP",
     "UNSAFE_HELP",
     "WALLET_HELP",
     "choose_policy",
@@ -37,13 +38,22 @@ POLICY_HELP = "Judge the service by this policy file (TOML) instead of the produ
 UNSAFE_HELP = "Accept a service that shows no evidence of what it runs."
 """What every command says of `--unsafe-unattested`."""
 
+SIMULATED_HELP = "Accept a service whose TEEs are simulated: everybody has their keys, so it proves nothing."
+"""What every command says of `--unsafe-simulated`."""
 
-def choose_policy(policy_file: str, *, unsafe_unattested: bool) -> Policy:
+_DEMO: Final = "UNSAFE_DEMO_POLICY"
+
+
+def choose_policy(policy_file: str, *, unsafe_unattested: bool, unsafe_simulated: bool) -> Policy:
     """Return the policy that the user asked for; production where he asked for none. Raises `ConfigError`."""
-    if policy_file and unsafe_unattested:
-        raise ConfigError("--policy and --unsafe-unattested exclude each other", hint="Leave one of them out")
+    asked = {"--policy": policy_file, "--unsafe-unattested": unsafe_unattested, "--unsafe-simulated": unsafe_simulated}
+    given = [option for option, value in asked.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} exclude each other", hint="Leave all but one of them out")
     if unsafe_unattested:
         return UNSAFE_UNATTESTED
+    if unsafe_simulated:
+        return constant_policy(_DEMO)
     return read_policy(Path(policy_file)) if policy_file else PRODUCTION
 
 

@@ -56,7 +56,7 @@ class GatewayConfig(HopConfig):
         help="A target and where it is: AUTHORITY=URL, as in router.example=http://127.0.0.1:8003.", check=check_target
     )
     allow: tuple[str, ...] = setting(
-        ("POST /v1/private", "GET /v1/fleet", "GET /v1/evidence/*"),
+        ("POST /v1/private", "GET /v1/fleet", "GET /v1/evidence/*", "GET /v1/endorsements/*"),
         help="What targets may be asked: METHOD /path, or METHOD /path/* for one segment below.",
         check=check_allow,
     )

@@ -1,5 +1,6 @@
 """The router: it serves the fleet's keys and evidence, and leads each sealed request to a live candidate.
 
+It lists only nodes whose evidence its own policy accepts; clients appraise it again, each under a policy of their own.
 It sees tokens, candidate Node IDs and ciphertext. It reads the header of a sealed request and no more, has the token
 spent before the first byte goes to a node, and draws among the candidates that live. Another one is asked only while
 nothing was sent to the client; each candidate can be made to run a request once, so asking two is safe.
@@ -7,14 +8,15 @@ nothing was sent to the client; each candidate can be made to run a request once
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import ClassVar, Final, final
 
 import anyio
 from attrs import evolve, frozen
 
-from confsec.backends.api import Clock, Headers, HttpRequest, HttpResponse, Transport, header
+from confsec.backends.api import Clock, EpochSource, Headers, HttpRequest, HttpResponse, Transport, header
 from confsec.backends.system import now as system_now, randbytes as system_randbytes
 from confsec.errors import (
     BackendError,
@@ -24,6 +26,7 @@ from confsec.errors import (
     ConnectError,
     DecodeError,
     DisconnectedError,
+    StateChangedError,
     TokenError,
     UnknownKeyError,
 )
@@ -31,6 +34,7 @@ from confsec.protocol.cmw import CMW_COLLECTION_TYPE
 from confsec.protocol.draw import draw
 from confsec.protocol.fleet import FLEET_RECORD_TYPE
 from confsec.protocol.machine import RandBytes
+from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy
 from confsec.protocol.problem import MAX_PROBLEM, Problem
 from confsec.protocol.sealed import (
     MEDIA_TYPE_SEALED_REQUEST,
@@ -42,14 +46,16 @@ from confsec.protocol.sealed import (
 from confsec.protocol.wire import decode_hex
 from confsec.roles.asgi import Exchange, NotFoundError, Role, UnsupportedMediaTypeError, in_background, media_type
 from confsec.roles.config import at_least, setting, url
-from confsec.roles.fleet import Fleet, NodeView
+from confsec.roles.epochs import UnsafeLocalEpoch
+from confsec.roles.fleet import Fleet
+from confsec.roles.fleet_nodes import NodeView
 from confsec.roles.hop import HopConfig, content_length, keep_fields, make_transport, open_hop
 from confsec.roles.tokens import UNSAFE_NO_TOKENS, Payment, TokenCheck
 
 __all__ = ["Router", "RouterConfig"]
 
 _ANSWER_FIELDS: Final = frozenset({"cache-control", "content-type", "incremental"})
-_ASK_ANOTHER: Final = frozenset({BusyError.code, UnknownKeyError.code})
+_ASK_ANOTHER: Final = frozenset({BusyError.code, StateChangedError.code, UnknownKeyError.code})
 """What a node says that another one may not say."""
 
 
@@ -70,7 +76,13 @@ class RouterConfig(HopConfig):
         300.0, help="Seconds that tokens still pay after their key's time, since clocks differ.", check=at_least(0)
     )
     unsafe_no_tokens: bool = setting(False, help="Let everybody in: nothing is paid. It has to be said.")
+    policy: str = setting("", help="The policy file (TOML) that a node's evidence has to pass before it is listed.")
+    unsafe_unattested: bool = setting(False, help="List nodes that show no evidence of what they run.")
+    unsafe_simulated: bool = setting(False, help="List nodes whose TEE is simulated: it proves nothing about hardware.")
     epoch: int = setting(600, help="Seconds that an epoch lasts: as long as at the nodes.", check=at_least(1))
+    epoch_grace: float = setting(
+        10.0, help="Seconds that nodes have at the turn of an epoch to show new evidence.", check=at_least(0)
+    )
     poll_interval: float = setting(2.0, help="Seconds between two questions to each node.", check=at_least(0.01))
     poll_timeout: float = setting(2.0, help="Seconds that a node has to say how it is.", check=at_least(0.01))
     retry_buffer: int = setting(
@@ -88,15 +100,26 @@ class Router(Role):
         config: RouterConfig,
         transport: Transport | None = None,
         *,
+        policy: Policy | None = None,
         tokens: TokenCheck | None = None,
+        epochs: EpochSource | None = None,
         clock: Clock = system_now,
         randbytes: RandBytes = system_randbytes,
     ) -> None:
-        """Route to `config.nodes`. Raises `ConfigError` if neither `tokens` nor `unsafe_no_tokens` is there."""
+        """Route to those of `config.nodes` whose evidence `policy` accepts. `epochs` names epochs, by default `clock`.
+
+        Raises `ConfigError` if neither `tokens` nor `unsafe_no_tokens` is there, and if neither `policy` nor
+        `unsafe_unattested` is: whoever reads the policy file that `config.policy` names hands it in.
+        """
         if tokens is None and not config.unsafe_no_tokens:
             raise ConfigError("a router needs tokens", hint="Without any, say so: unsafe_no_tokens = true")
         if not config.nodes:
             raise ConfigError("the key nodes needs at least one node")
+        if policy is None and not config.unsafe_unattested:
+            raise ConfigError(
+                "a router needs a policy for the evidence of its nodes",
+                hint="Name a file: policy. Without evidence, say so: unsafe_unattested = true",
+            )
         self._config = config
         self._tokens = tokens or UNSAFE_NO_TOKENS
         self._transport = transport or make_transport(config)
@@ -104,15 +127,19 @@ class Router(Role):
         self._fleet = Fleet(
             config.nodes,
             self._transport,
+            epochs or UnsafeLocalEpoch(clock, config.epoch),
+            policy=policy or UNSAFE_UNATTESTED,
             drained=config.drained,
             interval=config.poll_interval,
             timeout=config.poll_timeout,
-            epoch=config.epoch,
+            grace=config.epoch_grace,
             clock=clock,
         )
         routes = {
             ("GET", "/v1/fleet"): self._get_fleet,
             ("GET", "/v1/evidence/*"): self._get_evidence,
+            ("GET", "/v1/endorsements/*"): self._get_endorsements,
+            ("GET", "/v1/nodes"): self._get_nodes,
             ("POST", "/v1/private"): self._private,
         }
         super().__init__(config, routes)
@@ -120,7 +147,7 @@ class Router(Role):
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
         try:
-            await self._fleet.ask_all()
+            await self._fleet.begin()
             async with in_background(self._fleet.watch, self._tokens.watch):
                 yield
         finally:
@@ -136,14 +163,27 @@ class Router(Role):
         await exchange.answer(200, headers, self._fleet.record())
 
     async def _get_evidence(self, exchange: Exchange) -> None:
+        await self._answer_file(exchange, self._fleet.evidence, "max-age=86400, immutable")
+
+    async def _get_endorsements(self, exchange: Exchange) -> None:
+        # They are refreshed while the evidence stays, so nobody may keep them for long.
+        await self._answer_file(exchange, self._fleet.endorsements, "max-age=60")
+
+    async def _answer_file(self, exchange: Exchange, find: Callable[[bytes], bytes | None], cache_control: str) -> None:
+        """Answer with a public file that belongs to the evidence whose digest is in the path."""
         try:
-            evidence = self._fleet.evidence(decode_hex(exchange.path.rpartition("/")[2]))
+            content = find(decode_hex(exchange.path.rpartition("/")[2]))
         except DecodeError as exc:
             raise NotFoundError from exc
-        if evidence is None:
+        if content is None:
             raise NotFoundError
-        headers: Headers = (("content-type", CMW_COLLECTION_TYPE), ("cache-control", "max-age=86400, immutable"))
-        await exchange.answer(200, headers, evidence)
+        headers: Headers = (("content-type", CMW_COLLECTION_TYPE), ("cache-control", cache_control))
+        await exchange.answer(200, headers, content)
+
+    async def _get_nodes(self, exchange: Exchange) -> None:
+        """Tell the operator how the nodes are. Gateways do not ask this, so nobody else gets to see it."""
+        headers: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))
+        await exchange.answer(200, headers, json.dumps({"nodes": self._fleet.status()}).encode())
 
     async def _private(self, exchange: Exchange) -> None:
         payment = Payment(self._tokens, header(exchange.headers, "authorization"))

@@ -114,9 +114,11 @@ class Chain:
         self.relay = Relay(RelayConfig(gateways=("http://gateway/gateway",)), self.wire)
         self.gateway = Gateway(GatewayConfig(targets=("router.example=http://router",)), self.wire)
         urls = tuple(f"http://node-{number}" for number in range(nodes))
-        config = RouterConfig(nodes=urls, unsafe_no_tokens=tokens is None, epoch=epoch, poll_interval=0.05)
+        config = RouterConfig(
+            nodes=urls, unsafe_no_tokens=tokens is None, unsafe_unattested=True, epoch=epoch, poll_interval=0.05
+        )
         self.router = Router(config, self.wire, tokens=tokens)
-        self.nodes = [Node(NodeConfig(epoch=epoch), engine) for engine in self.engines]
+        self.nodes = [Node(NodeConfig(epoch=epoch), engine, attester=None) for engine in self.engines]
         self.wire.roles = {"relay": self.relay, "gateway": self.gateway, "router": self.router}
         self.wire.roles |= {f"node-{number}": node for number, node in enumerate(self.nodes)}
         self.directory: ServiceDirectory

@@ -20,7 +20,7 @@ from confsec.protocol.bhttp import Request, Response
 from confsec.protocol.cmw import CMW_COLLECTION_TYPE, Evidence
 from confsec.protocol.key_config import KeyConfig, decode_key_configs
 from confsec.protocol.sealed import SealedClient, SealedContentReceived
-from confsec.roles.node import Node, NodeConfig, _next_epoch
+from confsec.roles.node import Node, NodeConfig
 from confsec.testing import FixedClock
 from tests.roles.chain import CHAT, FakeEngine
 from tests.roles.support import fetch, read
@@ -82,7 +82,7 @@ def chat(content: bytes = b'{"prompt": "%s"}' % MARKER, *, method: str = "POST",
 @asynccontextmanager
 async def serving(clock: FixedClock | None = None, **changes: object) -> AsyncGenerator[Served]:
     engine = FakeEngine()
-    node = Node(NodeConfig(**changes), engine, clock=clock or FixedClock(NOW))  # type: ignore[arg-type]
+    node = Node(NodeConfig(**changes), engine, attester=None, clock=clock or FixedClock(NOW))  # type: ignore[arg-type]
     async with node.lifespan():
         yield Served(node, engine)
 
@@ -210,11 +210,11 @@ async def test_key_lives_for_its_epoch_and_the_next() -> None:
         client, first = await served.seal()
         _, second = await served.seal()
         clock.advance(timedelta(minutes=10))
-        served.node.begin_epoch()
+        await served.node.begin_epoch()
         status, body = await served.post(first)
         assert (status, open_answer(client, body).status) == (200, 200)
         clock.advance(timedelta(minutes=10))
-        served.node.begin_epoch()
+        await served.node.begin_epoch()
         assert await served.refused(second) == (422, "unknown_key")
 
 
@@ -226,25 +226,20 @@ async def test_turn_of_the_epoch_disturbs_no_answer() -> None:
         async with served.transport.stream(request) as response:
             body = await anext(response.content)
             for _ in range(3):
-                served.node.begin_epoch()
+                await served.node.begin_epoch()
             served.engine.hold.set()
             body += await read(response)
         assert open_answer(client, body).content == b"data: hello\n\ndata: [DONE]\n\n"
 
 
 async def test_epochs_begin_by_themselves() -> None:
-    node = Node(NodeConfig(epoch=1), FakeEngine())
+    node = Node(NodeConfig(epoch=1), FakeEngine(), attester=None)
     async with node.lifespan():
         first = node._keys.current.node_id
         with anyio.fail_after(10):
             while first in node._keys.node_ids:
                 await anyio.sleep(0.05)
         assert len(node._keys.node_ids) == 2
-
-
-def test_epochs_begin_at_multiples_of_their_length() -> None:
-    assert _next_epoch(datetime.fromtimestamp(1199.5, UTC), 600) == 1200
-    assert _next_epoch(datetime.fromtimestamp(1200, UTC), 600) == 1800
 
 
 async def test_health_is_the_engines() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import ClassVar
 
 import anyio
 import anyio.abc
@@ -13,11 +15,14 @@ import pytest
 from confsec.backends.api import HttpRequest, header
 from confsec.backends.asgi import AsgiTransport
 from confsec.errors import BusyError, ConfigError, ConnectError, DisconnectedError, TokenError
-from confsec.protocol.cmw import Evidence
-from confsec.protocol.fleet import FleetRecord, local_epoch
+from confsec.protocol.cmw import Endorsements, Evidence
+from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.key_config import KeyConfig, decode_key_configs
+from confsec.protocol.policy import PRODUCTION
 from confsec.protocol.sealed import SealedClient, node_id
-from confsec.roles.asgi import Exchange
+from confsec.roles.asgi import Exchange, Role
+from confsec.roles.config import RoleConfig
+from confsec.roles.epochs import EVIDENCE_FIELD
 from confsec.roles.node import Node, NodeConfig
 from confsec.roles.router import Router, RouterConfig
 from confsec.testing import seeded_randbytes
@@ -109,10 +114,10 @@ class Served:
 @asynccontextmanager
 async def serving(count: int = 2, **changes: object) -> AsyncGenerator[Served]:
     wire, tokens = Wire(), Tokens()
-    nodes = [Node(NodeConfig(), FakeEngine()) for _ in range(count)]
+    nodes = [Node(NodeConfig(), FakeEngine(), attester=None) for _ in range(count)]
     wire.roles = {f"node-{number}": node for number, node in enumerate(nodes)}
     urls = tuple(f"http://node-{number}" for number in range(count))
-    settings = {"nodes": urls, "poll_interval": 0.05, "poll_timeout": 1.0} | changes
+    settings = {"nodes": urls, "poll_interval": 0.05, "poll_timeout": 1.0, "unsafe_unattested": True} | changes
     router = Router(RouterConfig(**settings), wire, tokens=tokens)  # type: ignore[arg-type]
     async with anyio.create_task_group() as tasks:
         for node in nodes:
@@ -133,7 +138,7 @@ async def test_fleet_lists_live_nodes_and_serves_their_evidence() -> None:
     async with serving(3) as served:
         record = await served.record()
         assert len(record.nodes) == 3
-        assert local_epoch(record.beacon) % 600 == 0
+        assert record.epoch.began.timestamp() % 600 == 0
         assert len(await served.key_configs()) == 3
 
 
@@ -180,14 +185,14 @@ async def test_node_with_a_broken_engine_leaves_the_record() -> None:
 async def test_drained_node_gets_nothing() -> None:
     async with serving(2, drained=("http://node-0",)) as served:
         [config] = await served.key_configs()
-        assert config == decode_key_configs(Evidence.decode(served.nodes[1]._evidence).items["key-config"].value)[0]
+        assert config == served.nodes[1]._keys.current.key_config
 
 
 async def test_new_epoch_changes_the_record_and_the_old_key_still_leads_to_its_node() -> None:
     async with serving(1) as served:
         before = await served.record()
         sealed = await served.seal()
-        served.nodes[0].begin_epoch()
+        await served.nodes[0].begin_epoch()
         with anyio.fail_after(5):
             while await served.record() == before:
                 await anyio.sleep(0.02)
@@ -195,9 +200,30 @@ async def test_new_epoch_changes_the_record_and_the_old_key_still_leads_to_its_n
         assert (await served.post(sealed))[0] == 200
 
 
+class Shows(Role):
+    """A node that shows other evidence than its own."""
+
+    name: ClassVar = "node"
+
+    def __init__(self, node: Node, evidence: bytes, endorsements: bytes = Endorsements.of({}).encoded) -> None:
+        self.evidence = evidence
+        self.endorsements = endorsements
+        super().__init__(
+            RoleConfig(),
+            node._routes
+            | {("GET", "/v1/evidence"): self._get_evidence, ("GET", "/v1/endorsements"): self._get_endorsements},
+        )
+
+    async def _get_evidence(self, exchange: Exchange) -> None:
+        await exchange.answer(200, (), self.evidence)
+
+    async def _get_endorsements(self, exchange: Exchange) -> None:
+        await exchange.answer(200, ((EVIDENCE_FIELD, sha256(self.evidence).hexdigest()),), self.endorsements)
+
+
 async def test_evidence_that_is_none_keeps_a_node_out() -> None:
     async with serving() as served:
-        served.nodes[0]._evidence = b"no evidence"
+        served.wire.roles["node-0"] = Shows(served.nodes[0], b"no evidence")
         await until(served, 1)
 
 
@@ -361,7 +387,14 @@ async def test_client_that_goes_away_is_seen_by_the_engine() -> None:
 
 def test_router_without_tokens_has_to_be_asked_for() -> None:
     with pytest.raises(ConfigError, match="tokens"):
-        Router(RouterConfig(nodes=("http://node",)))
-    Router(RouterConfig(nodes=("http://node",), unsafe_no_tokens=True))
+        Router(RouterConfig(nodes=("http://node",), unsafe_unattested=True))
+    Router(RouterConfig(nodes=("http://node",), unsafe_no_tokens=True, unsafe_unattested=True))
     with pytest.raises(ConfigError, match="nodes"):
         Router(RouterConfig(nodes=(), unsafe_no_tokens=True))
+
+
+def test_router_without_a_policy_has_to_be_asked_for() -> None:
+    config = RouterConfig(nodes=("http://node",), unsafe_no_tokens=True)
+    with pytest.raises(ConfigError, match="a router needs a policy"):
+        Router(config)
+    Router(config, policy=PRODUCTION)
