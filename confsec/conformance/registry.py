@@ -6,6 +6,7 @@ from typing import Final
 
 from confsec.conformance import (
     bhttp,
+    binding,
     blind_rsa,
     cbor,
     cmw,
@@ -35,6 +36,7 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
     *privacypass.SCHEMAS,
     *cbor.SCHEMAS,
     *primitives.SCHEMAS,
+    *binding.SCHEMAS,
     *cmw.SCHEMAS,
     *corim.SCHEMAS,
     *cwt_eat.SCHEMAS,
