@@ -52,7 +52,6 @@ from confsec.protocol.corim_common import (
 
 __all__ = [
     "CLASS_MAP",
-    "DEBUG_FLAG",
     "ENVIRONMENT",
     "GROUP_ID",
     "INSTANCE_ID",
@@ -69,14 +68,10 @@ __all__ = [
     "Version",
 ]
 
-DEBUG_FLAG: Final = 3
-"""The flag `is-debug`."""
-
 _SVN_TAG: Final = 552
 _MIN_SVN_TAG: Final = 553
 _MASKED_RAW_VALUE_TAG: Final = 563
 _INT_RANGE_TAG: Final = 564
-_BASE_FLAGS: Final = range(10)
 
 MeasurementKey = int | str | Tag
 """What a measured element is called: a number, text, or an object identifier or UUID with its tag."""
@@ -172,7 +167,7 @@ class MeasurementValues:
     """Digests of one thing, each by another algorithm."""
 
     flags: Mapping[int, bool] | None = None
-    """Modes by their numbers."""
+    """Modes by their numbers: 0 configured, 1 secure, 2 recovery, 3 debug, …"""
 
     raw_value: Tag | None = None
     """The value itself, as it stands; `masked_value` says what is to be compared."""

@@ -13,7 +13,7 @@ from typing import Final, TypeVar, final
 
 from attrs import field, frozen
 
-from confsec.errors import DecodeError, LimitError
+from confsec.errors import DecodeError
 from confsec.protocol import cbor_general
 from confsec.protocol.cbor_general import CborItem, Tag
 from confsec.protocol.comid import ConciseMidTag
@@ -171,8 +171,6 @@ def _open_tags(item: CborItem) -> CborItem:
     for tag in tags:
         if not isinstance(tag, Tag) or not isinstance(tag.value, bytes):
             raise DecodeError("a tag in a CoRIM is not encoded CBOR", section=f"{SECTION}, concise-tag-type-choice")
-        if left <= 0:
-            raise LimitError("a CoRIM has too many items", want=f"at most {cbor_general.MAX_ITEMS}")
         value = cbor_general.decode(tag.value, what="a tag in a CoRIM", limit=MAX_CORIM, max_items=left)
         left -= _count(value)
         opened.append(Tag(tag.number, value))
@@ -217,13 +215,11 @@ def _read_tag(item: CborItem, name: str) -> ConciseTag:
 
 
 def _write_tag(tag: ConciseTag) -> CborItem:
-    match tag:
-        case ConciseMidTag():
-            return Tag(_COMID_TAG, tag.encode())
-        case ConciseTagList():
-            return Tag(_COTL_TAG, cbor_general.encode(_TAG_LIST.write(tag)))
-        case SwidTag():
-            return Tag(_SWID_TAG, cbor_general.encode(dict(tag.item)))
+    if isinstance(tag, ConciseMidTag):
+        return Tag(_COMID_TAG, tag.encode())
+    if isinstance(tag, ConciseTagList):
+        return Tag(_COTL_TAG, cbor_general.encode(_TAG_LIST.write(tag)))
+    return Tag(_SWID_TAG, cbor_general.encode(dict(tag.item)))
 
 
 def _read_hrefs(item: CborItem, name: str) -> tuple[str, ...]:

@@ -212,7 +212,7 @@ class _Struct:
                 raise DecodeError(f"{name} lacks {wanted}", section=f"{SECTION}, {self.rule}")
 
 
-def record(make: Callable[..., T], rule: str, *elements: Element, check: Callable[[T], None] | None = None) -> Codec[T]:
+def record(make: Callable[..., T], rule: str, *elements: Element) -> Codec[T]:
     """Make the codec of an array in which each place has its meaning."""
     section = f"{SECTION}, {rule}"
     least = sum(element.required for element in elements)
@@ -221,10 +221,7 @@ def record(make: Callable[..., T], rule: str, *elements: Element, check: Callabl
     def read(value: CborItem, name: str) -> T:
         if not isinstance(value, list) or not least <= len(value) <= len(rows):
             raise DecodeError(f"{name} is not an array of {len(rows)} items", section=section)
-        made = make(**{row[0].name: row[0].codec.read(item, row[1]) for row, item in zip(rows, value, strict=False)})
-        if check is not None:
-            check(made)
-        return made
+        return make(**{row[0].name: row[0].codec.read(item, row[1]) for row, item in zip(rows, value, strict=False)})
 
     def write(made: T) -> CborItem:
         items = [(element, getattr(made, element.name)) for element in elements]

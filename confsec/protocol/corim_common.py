@@ -48,7 +48,6 @@ __all__ = [
     "CRYPTO_KEY",
     "DIGEST",
     "DIGESTS",
-    "DIGEST_SIZES",
     "KEY_THUMBPRINT_TAG",
     "MAX_CORIM",
     "PKIX_CERT_PATH_TAG",
@@ -95,22 +94,6 @@ CERT_THUMBPRINT_TAG: Final = 559
 
 _CERT_PATH_THUMBPRINT_TAG: Final = 561
 
-DIGEST_SIZES: Final[Mapping[int | str, int]] = {
-    1: 32,
-    7: 48,
-    8: 64,
-    10: 32,
-    11: 48,
-    12: 64,
-    "sha-256": 32,
-    "sha-384": 48,
-    "sha-512": 64,
-    "sha3-256": 32,
-    "sha3-384": 48,
-    "sha3-512": 64,
-}
-"""Bytes of a digest by its algorithm: those of IANA's "Named Information Hash Algorithm" registry that are not cut."""
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TIME: Final = 253_402_300_799  # the last second of the year 9999
 
@@ -118,7 +101,7 @@ _MAX_TIME: Final = 253_402_300_799  # the last second of the year 9999
 @final
 @frozen
 class Digest:
-    """A digest and its algorithm (rule `digest`). Whether it has the length of its algorithm, `DIGEST_SIZES` knows."""
+    """A digest and its algorithm (rule `digest`). Its length is for whoever compares it to check."""
 
     alg: int | str
     """ID, or name string, of the IANA registry "Named Information Hash Algorithm"."""
