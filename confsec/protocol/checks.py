@@ -24,6 +24,7 @@ __all__ = [
     "at_least",
     "equal",
     "failed",
+    "find_refused",
     "holds",
     "informs",
     "one_of",
@@ -140,10 +141,15 @@ def require_passed(checks: Collection[Check], *, what: str, waived: Collection[s
 
     Raises `AppraisalError`, which has every check, and says what failed, or else what was skipped.
     """
-    refused = tuple(check for check in checks if not _accepted(check, waived))
+    refused = find_refused(checks, waived=waived)
     if refused:
         decisive = tuple(check for check in refused if check.status is Status.FAIL) or refused
         raise AppraisalError(what, checks=tuple(checks), refused=refused, decisive=decisive, hint=hint)
+
+
+def find_refused(checks: Iterable[Check], *, waived: Collection[str] = ()) -> tuple[Check, ...]:
+    """Return the checks that neither passed nor inform, nor were skipped and are among `waived`."""
+    return tuple(check for check in checks if not _accepted(check, waived))
 
 
 def _accepted(check: Check, waived: Collection[str]) -> bool:

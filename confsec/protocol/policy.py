@@ -18,7 +18,7 @@ from attrs import field, frozen
 
 from confsec.errors import ConfigError, DecodeError
 from confsec.protocol import cbor
-from confsec.protocol.checks import Check, require_passed
+from confsec.protocol.checks import Check, find_refused, require_passed
 from confsec.protocol.platforms import PLATFORMS, SEV_SNP, TDX, TPM_AK, Assumption, Platform
 from confsec.protocol.rats import EvidenceVerifier, VerifierReader
 from confsec.protocol.wire import decode_hex
@@ -127,6 +127,10 @@ class Policy:
     def require(self, checks: Collection[Check], *, hint: str = "") -> None:
         """Return if every check passed, informs, or was skipped with a waiver; else raise `AppraisalError`."""
         require_passed(checks, what=f"the policy {self.name} refuses this", waived=self.unsafe_waived, hint=hint)
+
+    def find_refused(self, checks: Collection[Check]) -> tuple[Check, ...]:
+        """Return the checks that the policy does not accept."""
+        return find_refused(checks, waived=self.unsafe_waived)
 
     def to_item(self) -> dict[str, cbor.CborValue]:
         """Return the policy as it stands in a Proof: a constant by its digest, any other in full."""

@@ -20,7 +20,7 @@ from typing import Final, Self
 
 from attrs import evolve, field, frozen
 
-from confsec.errors import AppraisalError, DecodeError, EvidenceError, LimitError, ProofError, UnsupportedError
+from confsec.errors import DecodeError, EvidenceError, LimitError, ProofError, UnsupportedError
 from confsec.protocol import cbor
 from confsec.protocol.appraisal import (
     AttestationResult,
@@ -367,21 +367,13 @@ def _attestation(record: _Record) -> Finding:
     policy = record.contents.policy
     if policy.waives(ATTESTATION_CHECK):
         return skipped("no hardware vouches for the machines: nobody has looked at them")
-    refused = [node.node_id.hex()[:16] for node in record.nodes if not _is_accepted(node, policy)]
+    refused = [node.node_id.hex()[:16] for node in record.nodes if policy.find_refused(node.checks)]
     if refused:
         return failed(f"the policy refuses the evidence of {', '.join(refused)}: the checks of the nodes say why")
     if any(node.simulated for node in record.nodes):
         return informs("the evidence of every candidate was appraised; it is SIMULATED, and proves nothing of hardware")
     platforms = sorted({node.platform.name for node in record.nodes if node.platform})
     return passed("the evidence of every candidate was appraised, and vouches for its key", got=", ".join(platforms))
-
-
-def _is_accepted(node: AttestationResult, policy: Policy) -> bool:
-    try:
-        policy.require(node.checks)
-    except AppraisalError:
-        return False
-    return True
 
 
 def _key_kinds(record: _Record) -> Finding:
