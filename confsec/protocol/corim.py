@@ -64,7 +64,7 @@ _COMID_TAG: Final = 506
 _COTL_TAG: Final = 508
 _SWID_TAG_ID: Final = 0
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @final
@@ -231,7 +231,7 @@ def _read_thumbprints(item: CborItem, name: str) -> tuple[Digest, ...]:
     return _DIGEST_LIST.read(item if several else [item], name)
 
 
-def _write_one_or_more(codec: Codec[tuple[T, ...]], values: tuple[T, ...]) -> CborItem:
+def _write_one_or_more(codec: Codec[tuple[_T, ...]], values: tuple[_T, ...]) -> CborItem:
     written = codec.write(values)
     return written[0] if isinstance(written, list) and len(written) == 1 else written
 

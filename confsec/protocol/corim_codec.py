@@ -77,17 +77,17 @@ NO_EXTENSIONS: Final[Mapping[int, CborItem]] = {}
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
 _OID: Final = re.compile(rb"(?:(?!\x80)[\x80-\xff]*[\x00-\x7f])+", re.DOTALL)
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @frozen
-class Codec(Generic[T]):
+class Codec(Generic[_T]):
     """How a kind of value is read and written."""
 
-    read: Callable[[CborItem, str], T]
+    read: Callable[[CborItem, str], _T]
     """Make our value of the CBOR value; the text names it in errors. Raises `DecodeError`."""
 
-    write: Callable[[T], CborItem]
+    write: Callable[[_T], CborItem]
     """Make the CBOR value again."""
 
 
@@ -133,13 +133,13 @@ def optional(key: int, name: str, codec: Codec[Any]) -> Member:
 
 
 def struct(
-    make: Callable[..., T],
+    make: Callable[..., _T],
     rule: str,
     *members: Member,
     non_empty: bool = False,
     socket: bool = False,
-    check: Callable[[T], None] | None = None,
-) -> Codec[T]:
+    check: Callable[[_T], None] | None = None,
+) -> Codec[_T]:
     """Make the codec of a map. `check` says what the rule demands in words, and raises `DecodeError`.
 
     With `non_empty` at least one member has to be there; with `socket` the attribute `extensions` holds what is under
@@ -153,13 +153,13 @@ def struct(
         socket=socket,
     )
 
-    def read(value: CborItem, name: str) -> T:
+    def read(value: CborItem, name: str) -> _T:
         made = make(**table.read(value, name))
         if check is not None:
             check(made)
         return made
 
-    def write(made: T) -> CborItem:
+    def write(made: _T) -> CborItem:
         written: dict[CborKey, CborItem] = {}
         if socket:
             written.update(made.extensions)  # type: ignore[attr-defined]  # what a socket makes has the attribute
@@ -212,29 +212,29 @@ class _Struct:
                 raise DecodeError(f"{name} lacks {wanted}", section=f"{SECTION}, {self.rule}")
 
 
-def record(make: Callable[..., T], rule: str, *elements: Element) -> Codec[T]:
+def record(make: Callable[..., _T], rule: str, *elements: Element) -> Codec[_T]:
     """Make the codec of an array in which each place has its meaning."""
     section = f"{SECTION}, {rule}"
     least = sum(element.required for element in elements)
     rows = [(element, f"{element.name} of {rule}") for element in elements]
 
-    def read(value: CborItem, name: str) -> T:
+    def read(value: CborItem, name: str) -> _T:
         if not isinstance(value, list) or not least <= len(value) <= len(rows):
             raise DecodeError(f"{name} is not an array of {len(rows)} items", section=section)
         return make(**{row[0].name: row[0].codec.read(item, row[1]) for row, item in zip(rows, value, strict=False)})
 
-    def write(made: T) -> CborItem:
+    def write(made: _T) -> CborItem:
         items = [(element, getattr(made, element.name)) for element in elements]
         return [element.codec.write(item) for element, item in items if element.required or item is not None]
 
     return Codec(read, write)
 
 
-def array(codec: Codec[T], *, minimum: int = 1) -> Codec[tuple[T, ...]]:
+def array(codec: Codec[_T], *, minimum: int = 1) -> Codec[tuple[_T, ...]]:
     """Make the codec of `[ + … ]`, or of `[ * … ]` with a minimum of 0."""
     read_item, write_item = codec.read, codec.write
 
-    def read(value: CborItem, name: str) -> tuple[T, ...]:
+    def read(value: CborItem, name: str) -> tuple[_T, ...]:
         if not isinstance(value, list) or len(value) < minimum:
             raise DecodeError(f"{name} is not an array of {minimum} or more items", section=SECTION)
         return tuple([read_item(item, name) for item in value])
@@ -242,10 +242,10 @@ def array(codec: Codec[T], *, minimum: int = 1) -> Codec[tuple[T, ...]]:
     return Codec(read, lambda items: [write_item(item) for item in items])
 
 
-def tagged(number: int, codec: Codec[T]) -> Codec[T]:
+def tagged(number: int, codec: Codec[_T]) -> Codec[_T]:
     """Make the codec of `#6.number(…)`; the tag does not show in our value."""
 
-    def read(value: CborItem, name: str) -> T:
+    def read(value: CborItem, name: str) -> _T:
         if not isinstance(value, Tag) or value.number != number:
             raise DecodeError(f"{name} does not have the tag {number}", section=SECTION)
         return codec.read(value.value, name)
@@ -295,8 +295,8 @@ def _same(value: Any) -> CborItem:
     return value  # type: ignore[no-any-return]  # the codec has read it
 
 
-def _plain(kind: type[T], article: str) -> Codec[T]:
-    def read(value: CborItem, name: str) -> T:
+def _plain(kind: type[_T], article: str) -> Codec[_T]:
+    def read(value: CborItem, name: str) -> _T:
         if type(value) is not kind:  # True is an int in Python, and is none in CBOR
             raise DecodeError(f"{name} is not {article}")
         return value
@@ -310,8 +310,8 @@ def _read_uint(value: CborItem, name: str) -> int:
     return value
 
 
-def _matching(codec: Codec[T], pattern: re.Pattern[Any], article: str, section: str) -> Codec[T]:
-    def read(value: CborItem, name: str) -> T:
+def _matching(codec: Codec[_T], pattern: re.Pattern[Any], article: str, section: str) -> Codec[_T]:
+    def read(value: CborItem, name: str) -> _T:
         read_value = codec.read(value, name)
         if pattern.fullmatch(read_value) is None:
             raise DecodeError(f"{name} is not {article}", section=section)
