@@ -19,6 +19,7 @@ from confsec.conformance import (
     primitives,
     privacypass,
     sealed,
+    sev_snp,
     token_defects,
 )
 from confsec.conformance.cases import Schema
@@ -44,7 +45,7 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
 )
 """In the order in which they are tried: a form with more members before one that has fewer."""
 
-KINDS: Final[tuple[Kind, ...]] = (*cmw.KINDS, *corim.KINDS, *cose.KINDS, *cwt_eat.KINDS, *ear.KINDS)
+KINDS: Final[tuple[Kind, ...]] = (*cmw.KINDS, *corim.KINDS, *cose.KINDS, *cwt_eat.KINDS, *ear.KINDS, *sev_snp.KINDS)
 """The kinds of cases that consist of files."""
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
@@ -55,7 +56,6 @@ MISSING_PROTOCOLS: Final = {
     "merkle": _LOG,
     "nvidia": _ATTESTATION,
     "scitt": _LOG,
-    "sev-snp": _ATTESTATION,
     "sigstore": _LOG,
     "tdx": _ATTESTATION,
     "tlog": _LOG,

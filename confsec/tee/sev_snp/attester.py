@@ -150,7 +150,7 @@ def _items(got: TsmReport, binding: Binding, service: TsmService | None) -> dict
 
 
 def _endorsements(got: TsmReport) -> dict[str, CmwRecord]:
-    """Return the certificates that the host gave. A table that cannot be read is as good as none: others may have them."""
+    """Return the certificates that the host gave. A table that cannot be read is as good as none."""
     if not got.auxiliary:
         return {}
     try:
