@@ -10,7 +10,6 @@ The checks are small and separate, so that each verifier can make each of them a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -23,8 +22,19 @@ from cryptography.hazmat import asn1
 from cryptography.x509 import ObjectIdentifier
 
 from confsec.errors import DecodeError, EvidenceError, LimitError, UnsupportedError
-from confsec.protocol.wire import decode_base64
 from confsec.tee.der import decode, elements, encode, parse, split_elements
+from confsec.tee.x509_base import (
+    Extension,
+    ExtensionSyntax,
+    decode_extensions,
+    decode_signed,
+    is_pem,
+    pem_blocks,
+    same_algorithm,
+    verify_no_critical,
+    whole_bytes,
+)
+from confsec.tee.x509_crl import MAX_CRL, RevocationList
 from confsec.tee.x509_names import GeneralName, Name, decode_general_names, decode_name
 from confsec.tee.x509_signatures import PublicKey, algorithm_name, load_public_key, verify_signature
 
@@ -74,9 +84,6 @@ MAX_CERTIFICATE: Final = 16 << 10
 MAX_CHAIN: Final = 10
 """At most ten certificates come together: the longest path that we know has five."""
 
-MAX_CRL: Final = 1 << 20
-"""A revocation list has at most 1 MiB."""
-
 BASIC_CONSTRAINTS: Final = "2.5.29.19"
 KEY_USAGE: Final = "2.5.29.15"
 SUBJECT_ALTERNATIVE_NAME: Final = "2.5.29.17"
@@ -90,22 +97,6 @@ _RECURRING_CERTIFICATES: Final = 64
 _KEY_CERT_SIGN: Final = 5
 _CRL_SIGN: Final = 6
 # --- Structures -------------------------------------------------------------------------------------------------------
-
-
-@asn1.sequence
-class _Signed:
-    """SIGNED{} (RFC 5280, sections 4.1 and 5.1): a certificate or a revocation list."""
-
-    tbs: asn1.TLV
-    signature_algorithm: asn1.TLV
-    signature: asn1.BitString
-
-
-@asn1.sequence
-class _Extension:
-    oid: ObjectIdentifier
-    critical: Annotated[bool, asn1.Default(value=False)]
-    value: bytes
 
 
 @asn1.sequence
@@ -125,25 +116,7 @@ class _TbsCertificate:
     public_key: asn1.TLV
     issuer_id: Annotated[asn1.BitString | None, asn1.Implicit(1)]
     subject_id: Annotated[asn1.BitString | None, asn1.Implicit(2)]
-    extensions: Annotated[list[_Extension] | None, asn1.Explicit(3)]
-
-
-@asn1.sequence
-class _TbsCertList:
-    version: int | None
-    signature_algorithm: asn1.TLV
-    issuer: asn1.TLV
-    this_update: asn1.UTCTime | asn1.GeneralizedTime
-    next_update: asn1.UTCTime | asn1.GeneralizedTime
-    revoked: list[asn1.TLV] | None
-    extensions: Annotated[list[_Extension] | None, asn1.Explicit(0)]
-
-
-@asn1.sequence
-class _RevokedCertificate:
-    serial: int
-    date: asn1.UTCTime | asn1.GeneralizedTime
-    extensions: list[_Extension] | None
+    extensions: Annotated[list[ExtensionSyntax] | None, asn1.Explicit(3)]
 
 
 @asn1.sequence
@@ -153,17 +126,6 @@ class _BasicConstraints:
 
 
 # --- Values -----------------------------------------------------------------------------------------------------------
-
-
-@frozen
-class Extension:
-    """An extension of a certificate or a revocation list."""
-
-    critical: bool
-    """Who does not know it has to refuse the certificate."""
-
-    value: bytes = field(repr=False)
-    """The value in DER, in most cases."""
 
 
 class BasicConstraints(NamedTuple):
@@ -212,7 +174,7 @@ class Certificate:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read a certificate in DER. Raises `DecodeError`, and `LimitError` for more than 16 KiB."""
-        signed = _decode_signed(data, what="a certificate", limit=MAX_CERTIFICATE)
+        signed = decode_signed(data, what="a certificate", limit=MAX_CERTIFICATE)
         tbs = parse(signed.tbs, _TbsCertificate, "a certificate")
         if tbs.version != 2:
             raise DecodeError("a certificate is of another version", got=tbs.version + 1, want=3, section=_SECTION)
@@ -225,9 +187,9 @@ class Certificate:
             not_before=tbs.validity.not_before.as_datetime(),
             not_after=tbs.validity.not_after.as_datetime(),
             public_key_info=encode(tbs.public_key),
-            signature_algorithm=_same_algorithm(signed, tbs.signature_algorithm, "a certificate"),
-            signature=_whole_bytes(signed.signature, "a certificate"),
-            extensions=_decode_extensions(tbs.extensions, "a certificate"),
+            signature_algorithm=same_algorithm(signed, tbs.signature_algorithm, "a certificate"),
+            signature=whole_bytes(signed.signature, "a certificate"),
+            extensions=decode_extensions(tbs.extensions, "a certificate"),
         )
 
     @classmethod
@@ -300,86 +262,7 @@ class Certificate:
         return () if extension is None else _decode_distribution_points(extension.value)
 
 
-@frozen(kw_only=True)
-class RevocationList:
-    """A revocation list (RFC 5280, section 5). Its entries are read only when somebody asks for one."""
-
-    encoded: bytes = field(repr=False)
-    """The list in DER."""
-
-    tbs: bytes = field(repr=False)
-    """What is signed, as it came."""
-
-    issuer: Name
-
-    this_update: datetime
-    """When it was issued."""
-
-    next_update: datetime
-    """When the next one is due: after that, this one says nothing."""
-
-    signature_algorithm: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
-
-    extensions: Mapping[str, Extension] = field(hash=False)
-    """The extensions by object identifier."""
-
-    entries: Sequence[asn1.TLV] = field(repr=False, eq=False, hash=False)
-    """The revoked certificates, each still to be read."""
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read a revocation list in DER or PEM. Raises `DecodeError`, and `LimitError` for more than 1 MiB of DER."""
-        if _is_pem(data):
-            data = _only(pem_blocks(data, "X509 CRL", limit=2 * MAX_CRL))
-        signed = _decode_signed(data, what="a revocation list", limit=MAX_CRL)
-        tbs = parse(signed.tbs, _TbsCertList, "a revocation list")
-        if tbs.version != 1:
-            raise DecodeError("a revocation list is of another version", want=2, section="RFC 5280, section 5.1")
-        return cls(
-            encoded=data,
-            tbs=encode(signed.tbs),
-            issuer=decode_name(encode(tbs.issuer)),
-            this_update=tbs.this_update.as_datetime(),
-            next_update=tbs.next_update.as_datetime(),
-            signature_algorithm=_same_algorithm(signed, tbs.signature_algorithm, "a revocation list"),
-            signature=_whole_bytes(signed.signature, "a revocation list"),
-            extensions=_decode_extensions(tbs.extensions, "a revocation list"),
-            entries=tuple(tbs.revoked or ()),
-        )
-
-    @property
-    def revoked_serials(self) -> frozenset[int]:
-        """All serial numbers that are revoked. Raises `DecodeError`."""
-        return frozenset(parse(entry, _RevokedCertificate, "a revocation list").serial for entry in self.entries)
-
-    def entry_for(self, serial: int) -> asn1.TLV | None:
-        """Return the entry of the certificate with this serial number, or None if it is not revoked."""
-        start = asn1.encode_der(serial)
-        size = len(start)
-        return next((entry for entry in self.entries if entry.data[:size] == start), None)
-
-
 # --- Files ------------------------------------------------------------------------------------------------------------
-
-
-def pem_blocks(data: bytes, label: str, *, limit: int) -> tuple[bytes, ...]:
-    """Return the contents of a PEM file that has only blocks of one label, in order (RFC 7468).
-
-    `limit` is for the whole file, in bytes. Raises `DecodeError` for anything else between them than white space.
-    """
-    if len(data) > limit:
-        raise LimitError("a PEM file is too long", got=f"{len(data)} bytes", want=f"at most {limit}")
-    begin, end = f"-----BEGIN {label}-----".encode(), f"-----END {label}-----".encode()
-    blocks: list[bytes] = []
-    rest = data.strip(_WHITE)
-    while rest:
-        body, found, after = rest.removeprefix(begin).partition(end)
-        if not rest.startswith(begin) or not found:
-            raise DecodeError("bytes are not PEM", want=label, section="RFC 7468, section 3")
-        blocks.append(decode_base64(_WITHOUT_WHITE.sub(b"", body).decode("latin-1")))
-        rest = after.lstrip(_WHITE)
-    return tuple(blocks)
 
 
 def decode_chain(data: bytes) -> tuple[Certificate, ...]:
@@ -389,9 +272,7 @@ def decode_chain(data: bytes) -> tuple[Certificate, ...]:
     """
     if len(data) > 2 * MAX_CHAIN * MAX_CERTIFICATE:
         raise LimitError("a chain of certificates is too long", got=f"{len(data)} bytes")
-    blocks = (
-        pem_blocks(data, "CERTIFICATE", limit=len(data)) if _is_pem(data) else split_elements(data, limit=MAX_CHAIN)
-    )
+    blocks = pem_blocks(data, "CERTIFICATE", limit=len(data)) if is_pem(data) else split_elements(data, limit=MAX_CHAIN)
     if len(blocks) > MAX_CHAIN:
         raise LimitError("a chain has too many certificates", got=len(blocks), want=f"at most {MAX_CHAIN}")
     return tuple(_decode_certificate(block) for block in blocks)
@@ -490,7 +371,7 @@ def verify_valid_at(certificate: Certificate, at: datetime) -> None:
 
 def verify_extensions(certificate: Certificate, *, known: Collection[str]) -> None:
     """Check that a certificate has no critical extension beside those that the caller looks at."""
-    _verify_no_critical(certificate.extensions, known, f"the certificate {certificate.subject.text}")
+    verify_no_critical(certificate.extensions, known, f"the certificate {certificate.subject.text}")
 
 
 def verify_root(root: Certificate, trust_anchors: Collection[bytes]) -> None:
@@ -547,7 +428,7 @@ def verify_crl_current(crl: RevocationList, at: datetime) -> None:
 
 def verify_crl_extensions(crl: RevocationList) -> None:
     """Check that a revocation list is a plain one: a critical extension would make it partial, or another's."""
-    _verify_no_critical(crl.extensions, (), f"the revocation list of {crl.issuer.text}")
+    verify_no_critical(crl.extensions, (), f"the revocation list of {crl.issuer.text}")
 
 
 def verify_not_revoked(certificate: Certificate, crl: RevocationList) -> None:
@@ -570,39 +451,6 @@ def _signer(certificate: Certificate, issuers: Sequence[Certificate]) -> Certifi
 
 
 # --- Parts ------------------------------------------------------------------------------------------------------------
-
-_WHITE: Final = b" \t\r\n"
-_WITHOUT_WHITE: Final = re.compile(rb"[ \t\r\n]+")
-
-
-def _decode_signed(data: bytes, *, what: str, limit: int) -> _Signed:
-    if len(data) > limit:
-        raise LimitError(f"{what} is too long", got=f"{len(data)} bytes", want=f"at most {limit}")
-    return decode(data, _Signed, what)
-
-
-def _same_algorithm(signed: _Signed, inside: asn1.TLV, what: str) -> bytes:
-    """Return the AlgorithmIdentifier. "This field MUST contain the same algorithm identifier" as the signed part."""
-    algorithm = encode(signed.signature_algorithm)
-    if algorithm != encode(inside):
-        raise DecodeError(f"{what} names two algorithms", section="RFC 5280, section 4.1.1.2")
-    return algorithm
-
-
-def _whole_bytes(bits: asn1.BitString, what: str) -> bytes:
-    if bits.padding_bits():
-        raise DecodeError(f"{what} has a signature that is no whole number of bytes", section=_SECTION)
-    return bits.as_bytes()
-
-
-def _decode_extensions(extensions: list[_Extension] | None, what: str) -> dict[str, Extension]:
-    found: dict[str, Extension] = {}
-    for extension in extensions or ():
-        oid = extension.oid.dotted_string
-        if oid in found:
-            raise DecodeError(f"{what} has an extension twice", got=oid, section="RFC 5280, section 4.2")
-        found[oid] = Extension(extension.critical, extension.value)
-    return found
 
 
 def _decode_distribution_points(data: bytes) -> tuple[str, ...]:
@@ -628,23 +476,3 @@ def _verify_usage(issuer: Certificate, bit: int, name: str) -> None:
         raise EvidenceError(
             f"the key of {issuer.subject.text} is not for this", want=name, section="RFC 5280, section 4.2.1.3"
         )
-
-
-def _verify_no_critical(extensions: Mapping[str, Extension], known: Collection[str], what: str) -> None:
-    unknown = sorted(oid for oid, extension in extensions.items() if extension.critical and oid not in known)
-    if unknown:
-        raise EvidenceError(
-            f"{what} has a critical extension that we do not know",
-            got=", ".join(unknown),
-            section="RFC 5280, section 4.2",
-        )
-
-
-def _is_pem(data: bytes) -> bool:
-    return data.lstrip(_WHITE).startswith(b"-----BEGIN ")
-
-
-def _only(blocks: Sequence[bytes]) -> bytes:
-    if len(blocks) != 1:
-        raise DecodeError("a PEM file has another number of blocks", got=len(blocks), want=1)
-    return blocks[0]

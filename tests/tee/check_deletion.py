@@ -42,10 +42,11 @@ class Part:
     tests: tuple[str, ...]
 
 
+_X509: Final = ("der", "x509", "x509_base", "x509_crl", "x509_names", "x509_signatures")
 _CORE: Final = ("platforms", "appraisal", "binding", "manifest", "proof", "session")
 
 PARTS: Final = (
-    Part("x509", ("confsec.tee.x509", "confsec.tee.x509_signatures"), ("tests/tee/test_x509.py",)),
+    Part("x509", tuple(f"confsec.tee.{name}" for name in _X509), ("tests/tee/test_x509.py",)),
     Part(
         "appraisal",
         tuple(f"confsec.protocol.{name}" for name in _CORE),
