@@ -43,11 +43,13 @@ from confsec.tee.tdx.policy import RegisterRule, TdxPolicy
 from confsec.tee.tdx.tcb import TcbStatus
 
 __all__ = [
+    "SIMULATED_BODY",
     "SIMULATED_INTEL_ROOT",
     "SIMULATED_MEASUREMENTS",
     "SIMULATED_TDX_POLICY",
     "SimulatedIntel",
     "SimulatedRoot",
+    "make_root",
     "simulated_key",
     "simulated_log",
 ]
@@ -150,7 +152,7 @@ _LOG: Final = simulated_log()
 _MR_TD: Final = hashlib.sha384(b"simulated firmware").digest()
 _MR_SEAM: Final = hashlib.sha384(b"simulated TDX module").digest()
 
-_BODY: Final = TdBody(
+SIMULATED_BODY: Final = TdBody(
     tee_tcb_svn=bytes((5, 1, 2)) + bytes(13),
     mr_seam=_MR_SEAM,
     mr_signer_seam=bytes(48),
@@ -164,6 +166,7 @@ _BODY: Final = TdBody(
     rtmrs=_rtmrs(_LOG),
     report_data=bytes(64),
 )
+"""What a simulated TDX module says of a TD, but for the report data."""
 
 _QE_REPORT: Final = EnclaveReport(
     cpu_svn=bytes(_COMPONENTS),
@@ -220,7 +223,9 @@ class SimulatedIntel:
     signature: Mapping[str, Any] = field(factory=dict)
     """Members of `QuoteSignature`, put in after everything was signed."""
 
-    pck: Mapping[str, Any] = field(factory=dict)
+    pck: Mapping[str, Any] | None = field(factory=dict)
+    """None leaves the SGX extension out."""
+
     tcb_info: Mapping[str, Any] = field(factory=dict)
     qe_identity: Mapping[str, Any] = field(factory=dict)
     """Members of the JSON; None leaves one out."""
@@ -244,7 +249,7 @@ class SimulatedIntel:
         header = evolve(
             QuoteHeader(self.version, ECDSA_P256, TEE_TDX, bytes(4), INTEL_QE_VENDOR, bytes(20)), **self.header
         )
-        body = evolve(_BODY, report_data=report_data)
+        body = evolve(SIMULATED_BODY, report_data=report_data)
         if self.version == 5:
             body = evolve(body, tee_tcb_svn_2=body.tee_tcb_svn, mr_service_td=bytes(48))
         unsigned = Quote(header, evolve(body, **self.td), _UNSIGNED)
@@ -269,10 +274,11 @@ class SimulatedIntel:
         root = self.other_root.get("pck", self.root)
         authority = self._certificate("pck-authority", root.certificate.subject, root.key)
         key = simulated_key("pck-authority")
-        extension = x509.UnrecognizedExtension(
-            x509.ObjectIdentifier(SGX_EXTENSION), _encode_pck(evolve(_PCK, **self.pck))
-        )
-        leaf = self._certificate("pck", authority.subject, key, None if self.pck.get("missing") else extension)
+        extensions = []
+        if self.pck is not None:
+            value = _encode_pck(evolve(_PCK, **self.pck))
+            extensions.append(x509.UnrecognizedExtension(x509.ObjectIdentifier(SGX_EXTENSION), value))
+        leaf = self._certificate("pck", authority.subject, key, *extensions)
         return leaf, authority, root.certificate
 
     # --- The quote ---
@@ -308,7 +314,7 @@ class SimulatedIntel:
         return {"issueDate": _json_date(self.issued_at), "nextUpdate": _json_date(self.issued_at + self.lifetime)}
 
     def _tcb_info_text(self) -> bytes:
-        pck = evolve(_PCK, **{name: value for name, value in self.pck.items() if name != "missing"})
+        pck = evolve(_PCK, **(self.pck or {}))
         module = {"mrsigner": bytes(48).hex(), "attributes": bytes(8).hex(), "attributesMask": "ff" * 8}
         value = {
             "id": "TDX",
@@ -354,7 +360,7 @@ class SimulatedIntel:
         role: str,
         issuer: x509.Name,
         issuer_key: ec.EllipticCurvePrivateKey,
-        *extensions: x509.ExtensionType | None,
+        *extensions: x509.ExtensionType,
     ) -> x509.Certificate:
         key = simulated_key("stranger") if role in self.forged else issuer_key
         knobs = dict(self.certificates.get(role, {}))
@@ -410,7 +416,7 @@ def _issue(
     *,
     issuer: x509.Name,
     critical: Sequence[str],
-    extensions: Sequence[x509.ExtensionType | None] = (),
+    extensions: Sequence[x509.ExtensionType] = (),
     key: ec.EllipticCurvePublicKey | None = None,
     **knobs: Any,
 ) -> x509.Certificate:
@@ -433,7 +439,7 @@ def _issue(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
     for extension in extensions:
-        builder = builder.add_extension(extension, critical=False) if extension else builder
+        builder = builder.add_extension(extension, critical=False)
     for oid in critical:
         builder = builder.add_extension(_mark(oid), critical=True)
     return builder.sign(issuer_key, _SHA256, ecdsa_deterministic=True)
@@ -499,6 +505,15 @@ def _pairs(oid: str, values: Sequence[bytes]) -> bytes:
     return der.encode_tlv(0x30, b"".join(pairs))
 
 
+def make_root(name: str, *, marked: bool = True) -> SimulatedRoot:
+    """Return a root whose key is that of a name. `make_root("root")` is `SIMULATED_INTEL_ROOT`, byte for byte."""
+    key = simulated_key(name)
+    critical = [SIMULATED_OID] * marked
+    return SimulatedRoot(
+        _issue("root", key, issuer=_name(_NAMES["root"]), critical=critical, key=key.public_key()), key
+    )
+
+
 # --- The policy that trusts it ----------------------------------------------------------------------------------------
 
 SIMULATED_TDX_POLICY: Final = TdxPolicy(
@@ -514,9 +529,9 @@ SIMULATED_TDX_POLICY: Final = TdxPolicy(
     allow_cached_keys=False,
     allow_smt=False,
     mr_td=(_MR_TD,),
-    rtmr0=RegisterRule(values=(_BODY.rtmrs[0],)),
-    rtmr1=RegisterRule(values=(_BODY.rtmrs[1],)),
-    rtmr2=RegisterRule(values=(_BODY.rtmrs[2],)),
+    rtmr0=RegisterRule(values=(SIMULATED_BODY.rtmrs[0],)),
+    rtmr1=RegisterRule(values=(SIMULATED_BODY.rtmrs[1],)),
+    rtmr2=RegisterRule(values=(SIMULATED_BODY.rtmrs[2],)),
     rtmr3=(bytes(48),),
     mr_config_id=(bytes(48),),
     mr_owner=(bytes(48),),
