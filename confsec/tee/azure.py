@@ -22,7 +22,7 @@ from typing import Final, Self
 
 from attrs import field, frozen
 
-from confsec.errors import DecodeError, EvidenceError, LimitError
+from confsec.errors import DecodeError, EvidenceError
 from confsec.protocol import json_general
 from confsec.protocol.json_general import JsonItem
 from confsec.protocol.wire import decode_base64url
@@ -119,8 +119,6 @@ class RuntimeData:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read the JSON. Raises `DecodeError`, and `LimitError` for more than 16 KiB."""
-        if len(data) > MAX_RUNTIME_DATA:
-            raise LimitError("runtime data is too long", got=f"{len(data)} bytes", want=f"at most {MAX_RUNTIME_DATA}")
         members = json_general.as_object(
             json_general.decode(data, what="runtime data", limit=MAX_RUNTIME_DATA), what="runtime data"
         )

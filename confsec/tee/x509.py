@@ -427,8 +427,15 @@ def verify_crl_current(crl: RevocationList, at: datetime) -> None:
 
 
 def verify_crl_extensions(crl: RevocationList) -> None:
-    """Check that a revocation list is a plain one: a critical extension would make it partial, or another's."""
-    verify_no_critical(crl.extensions, (), f"the revocation list of {crl.issuer.text}")
+    """Check that a revocation list is a plain one: a critical extension would make it partial, or another's.
+
+    "If a CRL contains a critical CRL entry extension that the application cannot process, then the application MUST NOT
+    use that CRL to determine the status of any certificates" (RFC 5280, section 5.3).
+    """
+    what = f"the revocation list of {crl.issuer.text}"
+    verify_no_critical(crl.extensions, (), what)
+    if crl.critical_entry_extensions:
+        raise EvidenceError(f"{what} has an entry with a critical extension", section="RFC 5280, section 5.3")
 
 
 def verify_not_revoked(certificate: Certificate, crl: RevocationList) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Self
 from attrs import field, frozen
 from cryptography.hazmat import asn1
 
-from confsec.errors import DecodeError
+from confsec.errors import DecodeError, LimitError
 from confsec.tee.der import encode, parse
 from confsec.tee.x509_base import (
     Extension,
@@ -27,6 +27,11 @@ __all__ = ["MAX_CRL", "RevocationList"]
 
 MAX_CRL: Final = 1 << 20
 """A revocation list has at most 1 MiB."""
+
+_TRUE: Final = b"\x01\x01\xff"
+"""TRUE: what makes an extension critical. Where it is not, no entry needs to be read for that."""
+
+_MAX_CRITICAL_ENTRIES: Final = 64
 
 
 @asn1.sequence
@@ -99,6 +104,17 @@ class RevocationList:
     def revoked_serials(self) -> frozenset[int]:
         """All serial numbers that are revoked. Raises `DecodeError`."""
         return frozenset(parse(entry, _RevokedCertificate, "a revocation list").serial for entry in self.entries)
+
+    @property
+    def critical_entry_extensions(self) -> frozenset[str]:
+        """The critical extensions of entries. Raises `DecodeError`, and `LimitError` for more than 64 such entries."""
+        if _TRUE not in self.tbs:
+            return frozenset()
+        entries = [entry for entry in self.entries if _TRUE in bytes(entry.data)]
+        if len(entries) > _MAX_CRITICAL_ENTRIES:
+            raise LimitError("a revocation list has too many entries with critical extensions", got=len(entries))
+        parsed = (parse(entry, _RevokedCertificate, "a revocation list").extensions for entry in entries)
+        return frozenset(each.oid.dotted_string for found in parsed for each in found or () if each.critical)
 
     def entry_for(self, serial: int) -> asn1.TLV | None:
         """Return the entry of the certificate with this serial number, or None if it is not revoked."""

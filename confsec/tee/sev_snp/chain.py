@@ -21,7 +21,6 @@ from confsec.tee.x509 import (
     verify_crl_current,
     verify_crl_extensions,
     verify_crl_issuer,
-    verify_crl_signature,
     verify_extensions,
     verify_is_authority,
     verify_not_revoked,
@@ -235,7 +234,10 @@ def crl(subject: SnpSubject) -> Finding:
     return failed("there is no revocation list", want=SNP_CRL)
 
 
-def _of_crl(look: Callable[[SnpSubject, RevocationList], Finding]) -> Callable[[SnpSubject], Finding]:
+_CrlCheck = Callable[[SnpSubject, RevocationList], Finding]
+
+
+def _of_crl(look: _CrlCheck) -> Callable[[SnpSubject], Finding]:
     """Make a check of the revocation list that says so where there is none."""
 
     def check(subject: SnpSubject) -> Finding:
@@ -246,6 +248,15 @@ def _of_crl(look: Callable[[SnpSubject, RevocationList], Finding]) -> Callable[[
         return informs("there is no revocation list to look at") if found is None else look(subject, found)
 
     return check
+
+
+def _of_signed_crl(look: _CrlCheck) -> Callable[[SnpSubject], Finding]:
+    """Make a check of what the revocation list says, which nobody looks at unless it is signed."""
+
+    def check(subject: SnpSubject, found: RevocationList) -> Finding:
+        return skipped("the revocation list is not signed by the root") if subject.crl_flaw else look(subject, found)
+
+    return _of_crl(check)
 
 
 @_of_crl
@@ -265,25 +276,26 @@ def crl_usage(subject: SnpSubject, found: RevocationList) -> Finding:
 @_of_crl
 def crl_signature(subject: SnpSubject, found: RevocationList) -> Finding:
     """Verify the signature of the list with the root's key."""
-    verify_crl_signature(found, subject.root)
+    if subject.crl_flaw is not None:
+        raise subject.crl_flaw
     return passed("the revocation list is signed by the root")
 
 
-@_of_crl
+@_of_signed_crl
 def crl_extensions(subject: SnpSubject, found: RevocationList) -> Finding:
     """Refuse a partial list: it says nothing about what it leaves out."""
     verify_crl_extensions(found)
     return passed("the revocation list is a whole one")
 
 
-@_of_crl
+@_of_signed_crl
 def crl_current(subject: SnpSubject, found: RevocationList) -> Finding:
     """Refuse an old list: it does not know what was revoked since."""
     verify_crl_current(found, subject.request.at)
     return passed("the revocation list is current", got=f"until {found.next_update:%Y-%m-%d}")
 
 
-@_of_crl
+@_of_signed_crl
 def revocation(subject: SnpSubject, found: RevocationList) -> Finding:
     """Look for each certificate on the list. AMD lists intermediates; a chip's key it lets age instead."""
     for each in subject.path[:-1]:

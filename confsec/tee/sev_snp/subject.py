@@ -16,7 +16,7 @@ from confsec.tee.sev_snp.evidence import AttestationReport, Product, SigningKey,
 from confsec.tee.sev_snp.policy import SnpPolicy, TcbFloor
 from confsec.tee.simulated.roots import SIMULATED_AMD_ROOTS
 from confsec.tee.svsm import ServicesManifest, svsm_report_data
-from confsec.tee.x509 import Certificate, RevocationList, decode_chain, find_path
+from confsec.tee.x509 import Certificate, RevocationList, decode_chain, find_path, verify_crl_signature
 
 __all__ = ["CERTIFICATES_TYPE", "CRL_TYPE", "SNP_CERTIFICATES", "SNP_CRL", "SigningNames", "SnpSubject"]
 
@@ -156,6 +156,17 @@ class SnpSubject:
         """The revocation list, if one came."""
         found = self.request.endorsements.find(SNP_CRL)
         return None if found is None else RevocationList.decode(found)
+
+    @cached_property
+    def crl_flaw(self) -> EvidenceError | None:
+        """What is wrong with the signature of the revocation list, if one came. Raises if it cannot be read."""
+        if self.crl is None:
+            return None
+        try:
+            verify_crl_signature(self.crl, self.root)
+        except EvidenceError as exc:
+            return exc
+        return None
 
     # --- What follows from both ---------------------------------------------------------------------------------------
 
