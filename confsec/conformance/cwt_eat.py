@@ -153,7 +153,7 @@ def _check_cca(case: FileCase) -> None:
     _check_stated(realm, stated["cca-realm-delegated-token"])
 
 
-def _check_stated(claims: Claims, stated: Mapping[str, Any]) -> None:
+def _check_stated(claims: Mapping[str | int, Any], stated: Mapping[str, Any]) -> None:
     for name, value in stated.items():
         if name not in _NAMES:
             raise MismatchError(f"a claim that is not known is stated: {name}")

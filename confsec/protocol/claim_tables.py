@@ -37,7 +37,7 @@ MAX_CLAIMS: Final = 256 << 10
 ClaimValue: TypeAlias = Any
 """The value of a claim. Its type is the one of its row; of a claim that is not known, it is as it came."""
 
-Claims: TypeAlias = Mapping[str | int, ClaimValue]
+Claims: TypeAlias = Mapping[str, ClaimValue] | Mapping[str | int, ClaimValue]
 """A claims-set. The numbers are claims in CBOR that nobody told us a name for."""
 
 
@@ -97,11 +97,11 @@ class ClaimTable:
         """Return a table that knows more claims."""
         return ClaimTable((*self._rows, *claims))
 
-    def decode_cbor(self, data: bytes, *, limit: int = MAX_CLAIMS) -> Claims:
+    def decode_cbor(self, data: bytes, *, limit: int = MAX_CLAIMS) -> dict[str | int, ClaimValue]:
         """Read a claims-set in CBOR. Raises `DecodeError`; `LimitError` beyond `limit` bytes."""
         return self.from_cbor(cbor_general.decode(data, what="a claims-set", limit=limit))
 
-    def decode_json(self, data: bytes, *, limit: int = MAX_CLAIMS) -> Claims:
+    def decode_json(self, data: bytes, *, limit: int = MAX_CLAIMS) -> dict[str | int, ClaimValue]:
         """Read a claims-set in JSON. Raises `DecodeError`; `LimitError` beyond `limit` bytes."""
         return self.from_json(json_general.decode(data, what="a claims-set", limit=limit))
 
@@ -113,7 +113,7 @@ class ClaimTable:
         """Write a claims-set in JSON. Raises `LocalProtocolError` for claims that only have numbers."""
         return json_general.encode(self.to_json(claims))
 
-    def from_cbor(self, item: CborItem) -> Claims:
+    def from_cbor(self, item: CborItem) -> dict[str | int, ClaimValue]:
         """Read a claims-set that is part of something else in CBOR. Raises `DecodeError`."""
         claims: dict[str | int, ClaimValue] = {}
         for key, value in as_map(item, what="a claims-set").items():
@@ -126,7 +126,7 @@ class ClaimTable:
                 claims[key] = value
         return claims
 
-    def from_json(self, item: JsonItem) -> Claims:
+    def from_json(self, item: JsonItem) -> dict[str | int, ClaimValue]:
         """Read a claims-set that is part of something else in JSON. Raises `DecodeError`."""
         claims: dict[str | int, ClaimValue] = {}
         for name, value in as_object(item, what="a claims-set").items():

@@ -100,10 +100,10 @@ class EarAppraisal:
     nonce: bytes | None = None
     """The nonce in the evidence: 8 to 64 bytes. It says how fresh the evidence is."""
 
-    attester_claims: Mapping[str | int, Any] = field(factory=dict)
+    attester_claims: Claims = field(factory=dict)
     """What the attester says, from the evidence."""
 
-    verifier_claims: Mapping[str | int, Any] = field(factory=dict)
+    verifier_claims: Claims = field(factory=dict)
     """What the verifier says, from its policy."""
 
     extensions: Claims = field(factory=dict)
@@ -264,7 +264,7 @@ class Ear:
             "ear_device_topology": self.topology or None,
             "submods": {label: _appraisal_claims(appraisal) for label, appraisal in self.appraisals.items()},
         }
-        return {**self.extensions, **_said(claims)}
+        return _joined(self.extensions, claims)
 
     @classmethod
     def _from_claims(cls, claims: Claims, profile: EarProfile) -> Self:
@@ -295,8 +295,11 @@ def _datetime(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _said(claims: Mapping[str, Any]) -> dict[str | int, Any]:
-    return {name: value for name, value in claims.items() if value is not None}
+def _joined(extensions: Claims, claims: Mapping[str, Any]) -> Claims:
+    """Put claims together. What says nothing is left out, and no extension takes the place of a claim."""
+    joined: dict[str | int, Any] = dict(extensions.items())
+    joined.update((name, value) for name, value in claims.items() if value is not None)
+    return joined
 
 
 def _appraisal_claims(appraisal: EarAppraisal) -> Claims:
@@ -309,7 +312,7 @@ def _appraisal_claims(appraisal: EarAppraisal) -> Claims:
         "ear_attester_claims": appraisal.attester_claims or None,
         "ear_verifier_claims": appraisal.verifier_claims or None,
     }
-    return {**appraisal.extensions, **_said(claims)}
+    return _joined(appraisal.extensions, claims)
 
 
 def _appraisal(claims: object, profile: EarProfile) -> EarAppraisal:
@@ -333,8 +336,11 @@ class _Rest:
     """The claims of a claims-set that nobody took so far."""
 
     def __init__(self, claims: Claims, profile: EarProfile) -> None:
-        self._claims: Final = dict(claims)
+        self._claims: Final[dict[str | int, Any]] = dict(claims.items())
         self._profile: Final = profile
+        mixed = sorted(_FOREIGN_NAMES[profile].intersection(map(str, claims)))
+        if mixed:
+            raise DecodeError("a result mixes the names of two profiles", got=", ".join(mixed), section=_SECTION)
 
     def take(self, name: str, kind: type[_T]) -> _T:
         """Take a claim that has to be there."""
@@ -356,11 +362,7 @@ class _Rest:
         return self.take_if(name, RecordCmw) if self._profile.wraps_evidence else self.take_if(name, bytes)
 
     def others(self) -> Claims:
-        """Return the rest: a receiver ignores what it does not know. A name of the other family is no such claim."""
-        foreign = _DRAFT_NAMES if self._profile is EarProfile.VERAISON else _VERAISON_NAMES
-        mixed = sorted(name for name in self._claims if isinstance(name, str) and name in foreign)
-        if mixed:
-            raise DecodeError("a result mixes the names of two profiles", got=", ".join(mixed), section=_SECTION)
+        """Return the rest: a receiver ignores what it does not know."""
         return self._claims
 
 
@@ -503,12 +505,17 @@ _VERAISON_CLAIMS: Final = (
     Claim("ear_appraisal_policy_ids", 1003, _ONE_POLICY, "ear.appraisal-policy-id"),
     Claim("ear_verifier_id", 1004, _VERIFIER, "ear.verifier-id"),
 )
-_VERAISON_NAMES: Final = frozenset(claim.in_json for claim in _VERAISON_CLAIMS)
-_DRAFT_NAMES: Final = frozenset(claim.in_json for claim in _draft_claims(_WRAPPED))
 
 _TABLES: Final[Mapping[EarProfile, ClaimTable]] = {
     EarProfile.VERAISON: EAT_CLAIMS.extended(_VERAISON_CLAIMS),
     EarProfile.DRAFT_03: EAT_CLAIMS.extended(_draft_claims(_BYTES)),
     EarProfile.DRAFT_04: EAT_CLAIMS.extended(_draft_claims(_WRAPPED)),
     EarProfile.DRAFT_05: EAT_CLAIMS.extended(_draft_claims(_WRAPPED)),
+}
+
+_FOREIGN_NAMES: Final[Mapping[EarProfile, frozenset[str]]] = {
+    profile: frozenset(claim.in_json for claim in _VERAISON_CLAIMS)
+    if profile is not EarProfile.VERAISON
+    else frozenset(claim.name for claim in _draft_claims(_WRAPPED)) - {claim.name for claim in _VERAISON_CLAIMS}
+    for profile in EarProfile
 }

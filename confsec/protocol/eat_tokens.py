@@ -15,7 +15,7 @@ from attrs import field, frozen
 from confsec.errors import DecodeError, LimitError, UnsupportedError, VerificationError
 from confsec.protocol import cbor_general, cose, jose, json_general
 from confsec.protocol.cbor_general import CborItem, CborKey, Tag, as_array, as_map
-from confsec.protocol.claim_tables import MAX_CLAIMS, Claims, ClaimTable
+from confsec.protocol.claim_tables import MAX_CLAIMS, Claims, ClaimTable, ClaimValue
 from confsec.protocol.claims import EAT_CLAIMS, DetachedDigest, NestedToken
 from confsec.protocol.cose import CoseSign1, sign1, verify_sign1
 from confsec.protocol.jose import Jws, sign_jws, verify_jws
@@ -72,7 +72,7 @@ def verify_cwt(
     *,
     table: ClaimTable = EAT_CLAIMS,
     algorithms: Collection[str] = cose.DEFAULT_ALGORITHMS,
-) -> Claims:
+) -> dict[str | int, ClaimValue]:
     """Check the signature of a CWT, and return its claims. Raises `DecodeError` and `VerificationError`."""
     return table.decode_cbor(verify_sign1(decode_cwt(data), key, algorithms=algorithms))
 
@@ -98,7 +98,7 @@ def verify_jwt(
     *,
     table: ClaimTable = EAT_CLAIMS,
     algorithms: Collection[str] = jose.DEFAULT_ALGORITHMS,
-) -> Claims:
+) -> dict[str | int, ClaimValue]:
     """Check the signature of a JWT, and return its claims. Raises `DecodeError` and `VerificationError`."""
     return table.decode_json(verify_jws(Jws.decode(token), key, algorithms=algorithms).payload)
 
