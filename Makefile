@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TPM_PACKAGES := libtss2-dev pkg-config gcc python3-dev swtpm swtpm-tools
 NOX    := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m nox --no-venv --error-on-missing-interpreters -s
 
 MAKEFLAGS += --no-print-directory
@@ -20,13 +21,13 @@ MAKEFLAGS += --no-print-directory
 help:
 	@sed -n '3,7s/^# \{0,1\}//p' Makefile
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo $(VENV)/.tpm
 	@$(BIN)/confsec demo $${CONFSEC_PROMPT:+"--prompt=$$CONFSEC_PROMPT"} $(ARGS)
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.tpm
 	@$(BIN)/python -m pytest -rs $(ARGS)
 
-setup: $(VENV)/.test
+setup: $(VENV)/.test $(VENV)/.tpm
 
 lint: $(VENV)/.test
 	@$(NOX) lint types imports
@@ -56,6 +57,15 @@ $(VENV)/.test: pyproject.toml | $(VENV)/.made
 	@echo "==> Installing confsec with all extras and the test tools into $(VENV) (once, about 150 MB)"
 	@$(PIP) install --editable '.[all,test]'
 	@touch $@ $(VENV)/.demo
+
+# Its wheel is built here, so it needs Debian's headers. Where they are missing, it is looked for again next time.
+$(VENV)/.tpm: pyproject.toml | $(VENV)/.made
+	@if pkg-config --exists tss2-esys 2>/dev/null && command -v cc >/dev/null && $(BIN)/python -c \
+	  'import os, sys, sysconfig as s; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))'; then \
+	  echo "==> Building tpm2-pytss, which speaks to TPMs, into $(VENV) (once, about a minute)"; \
+	  if $(PIP) install --editable '.[tpm]'; then touch $@; else echo "    It did not build: there is no TPM" >&2; fi; \
+	else \
+	  echo "==> There is no TPM. On Debian 12, one comes with:  sudo apt-get install $(TPM_PACKAGES)"; fi
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

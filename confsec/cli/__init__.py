@@ -49,6 +49,7 @@ EXTRAS: Final = {
     "psycopg": "postgres",
     "python-pkcs11": "pkcs11",
     "redis": "redis",
+    "tpm2-pytss": "tpm",
     "trio": "trio",
     "uvicorn": "server",
     "uvloop": "server",

@@ -29,9 +29,13 @@ EXTRAS_FOR: Final = {
     "postgres": "spent tokens and an issuer's books in PostgreSQL",
     "redis": "spent tokens in Redis or Valkey",
     "pkcs11": "an issuer's keys in an HSM",
+    "tpm": "`confsec node --tee tpm`, and whatever else speaks to a TPM",
     "gmpy2": "quicker blinding, and an issuer without OpenSSL 3",
 }
 """What each extra is for."""
+
+_BEFORE: Final = {"tpm": "apt-get install libtss2-dev pkg-config gcc python3-dev && "}
+"""What has to be typed before an extra can be installed."""
 
 _NOT_FOR_USERS: Final = frozenset({"all", "test"})
 _REQUIREMENT: Final = re.compile(
@@ -124,7 +128,8 @@ def _look_at_extra(extra: str, requirements: list[Requirement], installed: Calla
     missing = [each.package for each, version in versions if version is None]
     if missing:
         what = f"the extra {extra} is not installed (it lacks {', '.join(missing)}). It is for {what_for}"
-        return info(id_, what, f"If you want that, type: pip install '{DISTRIBUTION}[{extra}]'")
+        command = f"{_BEFORE.get(extra, '')}pip install '{DISTRIBUTION}[{extra}]'"
+        return info(id_, what, f"If you want that, type: {command}")
     old = [_too_old(each, version) for each, version in versions if version and not each.is_met_by(version)]
     if old:
         return warning(id_, f"{'; '.join(old)}. It is for {what_for}", todo)

@@ -50,7 +50,7 @@ from confsec.tee.tpm.structures import (
 
 __all__ = ["BUILD_HINT", "MAX_LOADED", "Connection", "MadeKey", "explain", "is_broken"]
 
-BUILD_HINT: Final = "apt-get install libtss2-dev pkg-config gcc"
+BUILD_HINT: Final = "apt-get install libtss2-dev pkg-config gcc python3-dev"
 """What Debian has to give before pip can build tpm2-pytss."""
 
 MAX_LOADED: Final = 2
