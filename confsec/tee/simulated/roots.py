@@ -37,10 +37,14 @@ SIMULATED_INTEL_ROOTS: Final[frozenset[bytes]] = frozenset(
 )
 """SHA-256 of the simulated SGX root CA in DER."""
 
-SIMULATED_TPM_ROOTS: Final[frozenset[bytes]] = frozenset()
+SIMULATED_TPM_ROOTS: Final[frozenset[bytes]] = frozenset(
+    {bytes.fromhex("ce4684aee7e53c9e1a9a1b298ef8bcfb6ae6ef38d27a21d7e96aed1408343e41")}
+)
 """SHA-256 of the simulated TPM manufacturer's root in DER."""
 
-SIMULATED_TPM_REGISTRARS: Final[frozenset[bytes]] = frozenset()
+SIMULATED_TPM_REGISTRARS: Final[frozenset[bytes]] = frozenset(
+    {bytes.fromhex("fe2c7a448381dd50faf81b784b4ad77f7c0dfa73e8c73ebbddfd5962ae41c8d6")}
+)
 """The simulated registrar's public key: Ed25519, 32 bytes."""
 
 SIMULATED_ROOTS: Final = SIMULATED_AMD_ROOTS | SIMULATED_INTEL_ROOTS | SIMULATED_TPM_ROOTS
