@@ -1,4 +1,4 @@
-"""Vectors of attestation results: schemas ear-jwt, ear-trust-vector-and-tier and named-edn-cbor, kind ear-claims.
+"""Vectors of attestation results: signed ones, claims-sets, and the parts of a trustworthiness vector.
 
 Where a name of an example says JSON, its bytes are a JSON claims-set that was written in CBOR: they are turned into
 JSON text, and read as that.
@@ -14,6 +14,7 @@ from confsec.conformance.cases import (
     MismatchError,
     NamedCase,
     Schema,
+    check_refused,
     check_same,
     list_cases,
     or_refused,
@@ -28,7 +29,15 @@ from confsec.protocol.ar4si import TRUST_CLAIMS, TrustTier, TrustVector
 from confsec.protocol.ear import Ear
 from confsec.protocol.json_general import JsonItem
 
-__all__ = ["KINDS", "SCHEMAS", "check_ear_claims", "check_ear_example", "check_ear_jwt", "check_trust"]
+__all__ = [
+    "KINDS",
+    "SCHEMAS",
+    "check_ear_claims",
+    "check_ear_example",
+    "check_ear_jwt",
+    "check_ear_signed",
+    "check_trust",
+]
 
 _KEY: Final = "key of the file"
 
@@ -37,6 +46,18 @@ def check_ear_jwt(case: Case) -> None:
     """Check a signed result: its signature, its claims, and that they are written again as they were."""
     result = Ear.from_jwt(str(case["token"]), public_key_of(case[_KEY]))
     check_same("what comes back", Ear.from_json(result.to_json()), result)
+
+
+def check_ear_signed(case: Case) -> None:
+    """Check a result in both of its signed forms. Nothing may be wrong in only one of them."""
+    if case.get("valid", True) is not True:
+        check_refused(lambda: Ear.from_jwt(str(case["jwt"]), public_key_of(case[_KEY])))
+        check_refused(lambda: Ear.from_cwt(unhex(case, "cwt"), public_key_of(case[_KEY])))
+        return
+    result = Ear.from_json(json_general.encode(case["claims"]))
+    check_same("cbor", result.to_cbor(), unhex(case, "cbor"))
+    check_same("result of the CWT", Ear.from_cwt(unhex(case, "cwt"), public_key_of(case[_KEY])), result)
+    check_same("result of the JWT", Ear.from_jwt(str(case["jwt"]), public_key_of(case[_KEY])), result)
 
 
 def check_ear_claims(case: FileCase) -> None:
@@ -110,6 +131,11 @@ def _has_tokens(document: object) -> bool:
     return isinstance(document, Mapping) and "key" in document and any(_has(case, "token") for case in cases)
 
 
+def _has_both_forms(document: object) -> bool:
+    cases = [case for _, case in list_cases(document)]
+    return isinstance(document, Mapping) and "key" in document and any(_has(case, "cwt") for case in cases)
+
+
 def _has_trust(document: object) -> bool:
     cases = [case for _, case in list_cases(document)]
     return any(_has(case, "tier") for case in cases) and any(_has(case, "in") for case in cases)
@@ -121,6 +147,7 @@ def _has(case: object, member: str) -> bool:
 
 SCHEMAS: Final = (
     Schema(name="ear-jwt", recognises=_has_tokens, check=or_refused(check_ear_jwt), list_cases=_list_jwts),
+    Schema(name="ear-signed", recognises=_has_both_forms, check=check_ear_signed, list_cases=_list_jwts),
     Schema(
         name="ear-trust-vector-and-tier",
         recognises=_has_trust,

@@ -432,7 +432,7 @@ def test_vectors_of_our_own_are_written_to_the_byte() -> None:
     vectors = load_vectors(OWN_VECTORS / "ear.json")
     public_key = public_key_from_jwk(vectors["key"])
     assert public_key == P256.public_key()
-    for case in vectors["cases"]:
+    for case in (each for each in vectors["cases"] if each["valid"]):
         ear = Ear.from_json(json_general.encode(case["claims"]))
         assert ear.to_cbor().hex() == case["cbor"]
         assert ear.to_cwt(P256).hex() == case["cwt"]
