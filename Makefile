@@ -65,7 +65,7 @@ $(VENV)/.tpm: pyproject.toml | $(VENV)/.made
 	  echo "==> Building tpm2-pytss, which speaks to TPMs, into $(VENV) (once, about a minute)"; \
 	  if $(PIP) install --editable '.[tpm]'; then touch $@; else echo "    It did not build: there is no TPM" >&2; fi; \
 	else \
-	  echo "==> There is no TPM. On Debian 12, one comes with:  sudo apt-get install $(TPM_PACKAGES)"; fi
+	  echo "==> There is no TPM. On Debian 12, one comes with:  sudo apt-get install $(TPM_PACKAGES)" >&2; fi
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

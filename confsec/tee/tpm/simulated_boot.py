@@ -1,7 +1,7 @@
 """A boot that did not happen, for a software TPM that no firmware ever used: for `confsec demo` and for tests.
 
 What is measured is made up. The rest is as after a real boot with Secure Boot and a unified kernel image: the log has
-the form of the TCG's, each digest in it is extended into the TPM, and a verifier finds in it what it looks for. So the
+the form of the TCG's, each digest in it is extended into the TPM (`swtpm.measure_boot`), and a verifier finds in it what it looks for. So the
 checks of a log run for real, and one changed measurement is found out as on a real machine.
 """
 
@@ -13,10 +13,9 @@ from attrs import field, frozen
 
 from confsec.tee.event_log import Event, EventLog, EventType, HashAlgorithm
 from confsec.tee.measured_boot import command_line_digest
-from confsec.tee.tpm.device import TpmDevice
 from confsec.tee.tpm.keys import BANK
 
-__all__ = ["SimulatedBoot", "measure_boot", "measured_event"]
+__all__ = ["SimulatedBoot", "measured_event"]
 
 _FIRMWARE_BLOB2: Final = 0x8000000A
 """EV_EFI_PLATFORM_FIRMWARE_BLOB2 (TCG PC Client Platform Firmware Profile 1.06, section 10.4.1)."""
@@ -138,18 +137,6 @@ class SimulatedBoot:
             measured_event(5, EventType.EFI_ACTION, b"Exit Boot Services Invocation"),
             measured_event(5, EventType.EFI_ACTION, b"Exit Boot Services Returned with Success"),
         )
-
-
-async def measure_boot(device: TpmDevice, boot: SimulatedBoot | None = None) -> EventLog:
-    """Extend everything that a boot measures into a TPM that has just been started, and return the log.
-
-    Raises `BackendError`.
-    """
-    log = (boot or SimulatedBoot()).log()
-    for event in log.events:
-        if event.extends:
-            await device.extend_pcr(event.register, event.digests[BANK])
-    return log
 
 
 def measured_event(pcr: int, event_type: int, data: bytes, *, digest: bytes | None = None) -> Event:

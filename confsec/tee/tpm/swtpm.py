@@ -20,8 +20,12 @@ from anyio.abc import Process
 from attrs import frozen
 
 from confsec.errors import BackendError, ConfigError, DeadlineError
+from confsec.tee.event_log import EventLog
+from confsec.tee.tpm.device import TpmDevice
+from confsec.tee.tpm.keys import BANK
+from confsec.tee.tpm.simulated_boot import SimulatedBoot
 
-__all__ = ["SWTPM_HINT", "Swtpm", "find_swtpm", "free_port_pair", "manufacture", "start_swtpm"]
+__all__ = ["SWTPM_HINT", "Swtpm", "find_swtpm", "free_port_pair", "manufacture", "measure_boot", "start_swtpm"]
 
 SWTPM_HINT: Final = "apt-get install swtpm swtpm-tools"
 """What brings the programs."""
@@ -88,6 +92,18 @@ async def start_swtpm(folder: Path) -> AsyncGenerator[Swtpm]:
         yield Swtpm(f"swtpm:host=127.0.0.1,port={port}", process.pid, path)
     finally:
         await _stop(process)
+
+
+async def measure_boot(device: TpmDevice, boot: SimulatedBoot | None = None) -> EventLog:
+    """Extend all that a simulated boot measures into a TPM that has just been started, and return the log.
+
+    Raises `BackendError`.
+    """
+    log = (boot or SimulatedBoot()).log()
+    for event in log.events:
+        if event.extends:
+            await device.extend_pcr(event.register, event.digests[BANK])
+    return log
 
 
 def free_port_pair() -> int:

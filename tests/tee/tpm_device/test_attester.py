@@ -25,9 +25,9 @@ from confsec.tee.tpm.attester import TpmAttester, TpmEpoch, probe_tpm, read_even
 from confsec.tee.tpm.device import TpmDevice
 from confsec.tee.tpm.evidence import TPM_AK_STATEMENT, TpmKey, TpmQuote
 from confsec.tee.tpm.keys import DEFAULT_PCRS
-from confsec.tee.tpm.simulated_boot import SimulatedBoot, measure_boot, measured_event
+from confsec.tee.tpm.simulated_boot import SimulatedBoot, measured_event
 from confsec.tee.tpm.structures import Attest, PublicArea, verify_tpm_signature
-from confsec.tee.tpm.swtpm import Swtpm
+from confsec.tee.tpm.swtpm import Swtpm, measure_boot
 
 pytestmark = pytest.mark.anyio
 

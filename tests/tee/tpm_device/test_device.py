@@ -512,7 +512,9 @@ async def test_missing_package_names_the_lines_to_type(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(importlib, "import_module", missing)
     async with TpmDevice("device:/dev/tpmrm0") as device:
-        with pytest.raises(MissingExtraError, match=r"apt-get install libtss2-dev pkg-config gcc python3-dev && pip install .*tpm"):
+        with pytest.raises(
+            MissingExtraError, match=r"apt-get install libtss2-dev pkg-config gcc python3-dev && pip install .*tpm"
+        ):
             await device.read_pcrs()
 
 
