@@ -1,8 +1,8 @@
 """A boot that did not happen, for a software TPM that no firmware ever used: for `confsec demo` and for tests.
 
 What is measured is made up. The rest is as after a real boot with Secure Boot and a unified kernel image: the log has
-the form of the TCG's, each digest in it is extended into the TPM (`swtpm.measure_boot`), and a verifier finds in it what it looks for. So the
-checks of a log run for real, and one changed measurement is found out as on a real machine.
+the form of the TCG's, each digest in it is extended into the TPM (`swtpm.measure_boot`), and a verifier finds in it
+what it looks for. So the checks of a log run for real, and one changed measurement is found out as on a real machine.
 """
 
 from __future__ import annotations
