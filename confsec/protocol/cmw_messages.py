@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from enum import IntFlag
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, assert_never, final
 
 from attrs import field, frozen
 from cryptography.hazmat import asn1
@@ -57,7 +57,10 @@ __all__ = [
 ]
 
 CMW_CBOR_TYPE: Final = "application/cmw+cbor"
+"""The media type of a wrapper in CBOR."""
+
 CMW_JSON_TYPE: Final = "application/cmw+json"
+"""The media type of a wrapper in JSON."""
 
 CMW_CBOR_CONTENT_FORMAT: Final = 273
 """The CoAP Content-Format of `application/cmw+cbor` in IANA's registry."""
@@ -298,6 +301,8 @@ def cmw_to_cbor(cmw: Cmw) -> CborItem:
             pairs: dict[CborKey, CborItem] = {} if kind is None else {_TYPE_LABEL: kind}
             pairs.update({label: cmw_to_cbor(item) for label, item in items.items()})
             return pairs
+        case _:
+            assert_never(cmw)
 
 
 def cmw_to_json(cmw: Cmw) -> JsonItem:

@@ -47,10 +47,19 @@ MAX_SIGN1: Final = 1 << 20
 """A message has at most 1 MiB, unless the caller says less."""
 
 HEADER_ALGORITHM: Final = 1
+"""Which algorithm it is: `alg` (RFC 9052, section 3.1)."""
+
 HEADER_CRITICAL: Final = 2
+"""Which headers have to be understood: `crit`."""
+
 HEADER_CONTENT_TYPE: Final = 3
+"""What the payload is: a media type, or a CoAP Content-Format number."""
+
 HEADER_KEY_ID: Final = 4
+"""A hint which key it is: `kid`."""
+
 HEADER_X5CHAIN: Final = 33
+"""Certificates, leaf first (RFC 9360, section 2)."""
 
 DEFAULT_ALGORITHMS: Final = frozenset(ALGORITHMS)
 """All signature algorithms that we have. None of them is known to be weak."""

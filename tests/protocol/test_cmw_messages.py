@@ -200,6 +200,17 @@ def test_what_json_cannot_say_is_not_written(wrapped: Cmw) -> None:
         encode_cmw_json(wrapped)
 
 
+def test_wrapper_that_nobody_may_write_is_not_made() -> None:
+    for kind in (True, -1, 1 << 16, "a", "a/b;"):
+        with pytest.raises(DecodeError):
+            RecordCmw(kind, b"")
+    for indicator in (0, 32):
+        with pytest.raises(DecodeError):
+            RecordCmw("a/b", b"", ConceptualMessage(indicator))
+    with pytest.raises(LimitError):
+        CollectionCmw({})
+
+
 # --- tags
 
 
