@@ -12,6 +12,7 @@ import socket
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Final, final
 
@@ -20,12 +21,26 @@ from anyio.abc import Process
 from attrs import frozen
 
 from confsec.errors import BackendError, ConfigError, DeadlineError
+from confsec.protocol.cmw import CmwRecord
+from confsec.protocol.machine import RandBytes
 from confsec.tee.event_log import EventLog
+from confsec.tee.simulated.tpm import SimulatedTpmMaker, simulated_registrar
 from confsec.tee.tpm.device import TpmDevice
-from confsec.tee.tpm.keys import BANK
+from confsec.tee.tpm.evidence import ENDORSEMENT_MEDIA_TYPES, TPM_AK_STATEMENT, TPM_EK_CERTIFICATE
+from confsec.tee.tpm.keys import BANK, OWN_AK, AkSource
+from confsec.tee.tpm.registrar import AkRegistration
 from confsec.tee.tpm.simulated_boot import SimulatedBoot
 
-__all__ = ["SWTPM_HINT", "Swtpm", "find_swtpm", "free_port_pair", "manufacture", "measure_boot", "start_swtpm"]
+__all__ = [
+    "SWTPM_HINT",
+    "Swtpm",
+    "find_swtpm",
+    "free_port_pair",
+    "manufacture",
+    "measure_boot",
+    "register_swtpm",
+    "start_swtpm",
+]
 
 SWTPM_HINT: Final = "apt-get install swtpm swtpm-tools"
 """What brings the programs."""
@@ -104,6 +119,25 @@ async def measure_boot(device: TpmDevice, boot: SimulatedBoot | None = None) -> 
         if event.extends:
             await device.extend_pcr(event.register, event.digests[BANK])
     return log
+
+
+async def register_swtpm(
+    device: TpmDevice, *, now: datetime, randbytes: RandBytes, source: AkSource = OWN_AK
+) -> dict[str, CmwRecord]:
+    """Have the simulated maker certify a TPM, and the simulated registrar register its AK; return the endorsements.
+
+    The TPM has to open the registrar's credential for that, as a real one has to. Raises `BackendError`.
+    """
+    maker = SimulatedTpmMaker()
+    ek = (await device.endorsement_key()).public
+    ak = await device.attestation_key(source)
+    chain = maker.chain(maker.issue_ek_certificate(ek.public_key_info))
+    registration = AkRegistration(simulated_registrar(), randbytes=randbytes)
+    credential = registration.challenge(chain, ek.encode(), ak.encode(), now=now)
+    answer = await device.activate_credential(credential.id_object, credential.encrypted_secret, source=source)
+    [registered] = registration.receive_data(answer, now=now)
+    values = {TPM_EK_CERTIFICATE: chain, TPM_AK_STATEMENT: registered.statement.encode()}
+    return {label: CmwRecord(ENDORSEMENT_MEDIA_TYPES[label], value) for label, value in values.items()}
 
 
 def free_port_pair() -> int:
