@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from confsec.protocol.checks import Finding, at_least, equal, failed, holds, informs, one_of, passed
+from confsec.errors import ConfsecError
+from confsec.protocol.checks import Finding, at_least, equal, failed, holds, informs, one_of, passed, skipped
 from confsec.protocol.platforms import AZURE_RUNTIME_DATA, SVSM_MANIFEST
 from confsec.protocol.policy import UnsafeAny
 from confsec.tee.sev_snp.evidence import PLATFORM_BITS, POLICY_BITS, SigningKey, Tcb
@@ -278,17 +279,50 @@ def chip_accepted(subject: SnpSubject) -> Finding:
 # --- What the report is about -----------------------------------------------------------------------------------------
 
 
+def _svsm(look: Callable[[SnpSubject], Finding]) -> Callable[[SnpSubject], Finding]:
+    """Make a check for platforms with an SVSM."""
+
+    def check(subject: SnpSubject) -> Finding:
+        if SVSM_MANIFEST in subject.request.platform.items:
+            return look(subject)
+        return informs("there is no SVSM on this platform")
+
+    return check
+
+
+def _azure(look: Callable[[SnpSubject], Finding]) -> Callable[[SnpSubject], Finding]:
+    """Make a check for platforms with Azure's paravisor."""
+
+    def check(subject: SnpSubject) -> Finding:
+        if AZURE_RUNTIME_DATA in subject.request.platform.items:
+            return look(subject)
+        return informs("there is no paravisor on this platform")
+
+    return check
+
+
+def _readable(
+    look: Callable[[SnpSubject], Finding], read: Callable[[SnpSubject], object], what: str
+) -> Callable[[SnpSubject], Finding]:
+    """Make a check of what is inside of something, which nobody looks at if it cannot be read."""
+
+    def check(subject: SnpSubject) -> Finding:
+        try:
+            read(subject)
+        except ConfsecError:
+            return skipped(f"{what} cannot be read")
+        return look(subject)
+
+    return check
+
+
+@_svsm
 def svsm_manifest(subject: SnpSubject) -> Finding:
     """Read what the SVSM says of the services beneath the guest."""
-    if SVSM_MANIFEST not in subject.request.platform.items:
-        return informs("there is no SVSM on this platform")
     return passed("the SVSM names its services", got=", ".join(str(each) for each in subject.services.services))
 
 
-def svsm_ak(subject: SnpSubject) -> Finding:
-    """Compare the key of the SVSM's vTPM with the one that the evidence names."""
-    if SVSM_MANIFEST not in subject.request.platform.items:
-        return informs("there is no SVSM on this platform")
+def _compare_svsm_ak(subject: SnpSubject) -> Finding:
     return holds(
         subject.services.vtpm_key == subject.ak,
         "the attestation key is that of the SVSM's vTPM",
@@ -296,18 +330,18 @@ def svsm_ak(subject: SnpSubject) -> Finding:
     )
 
 
+svsm_ak: Final = _svsm(_readable(_compare_svsm_ak, lambda subject: subject.services, "the services manifest"))
+"""Compare the key of the SVSM's vTPM with the one that the evidence names."""
+
+
+@_azure
 def azure_runtime_data(subject: SnpSubject) -> Finding:
     """Read what the paravisor says of its vTPM, and what the guest wrote."""
-    if AZURE_RUNTIME_DATA not in subject.request.platform.items:
-        return informs("there is no paravisor on this platform")
-    subject.runtime_data  # noqa: B018  # reading it raises
-    return passed("the paravisor's runtime data can be read")
+    configuration = sorted(name for name, value in subject.runtime_data.configuration.items() if value is True)
+    return passed("the paravisor's runtime data can be read", got=", ".join(configuration))
 
 
-def azure_ak(subject: SnpSubject) -> Finding:
-    """Compare the key of the paravisor's vTPM with the one that the evidence names."""
-    if AZURE_RUNTIME_DATA not in subject.request.platform.items:
-        return informs("there is no paravisor on this platform")
+def _compare_azure_ak(subject: SnpSubject) -> Finding:
     return holds(
         subject.runtime_data.ak.is_key_of(PublicArea.decode(subject.ak)),
         "the attestation key is that of the paravisor's vTPM",
@@ -316,11 +350,17 @@ def azure_ak(subject: SnpSubject) -> Finding:
     )
 
 
-def azure_user_data(subject: SnpSubject) -> Finding:
-    """Compare what the guest wrote with the binding."""
-    if AZURE_RUNTIME_DATA not in subject.request.platform.items:
-        return informs("there is no paravisor on this platform")
+def _compare_azure_user_data(subject: SnpSubject) -> Finding:
     return equal("the guest's data", subject.runtime_data.user_data, subject.request.binding.value)
+
+
+azure_ak: Final = _azure(_readable(_compare_azure_ak, lambda subject: subject.runtime_data, "the runtime data"))
+"""Compare the key of the paravisor's vTPM with the one that the evidence names."""
+
+azure_user_data: Final = _azure(
+    _readable(_compare_azure_user_data, lambda subject: subject.runtime_data, "the runtime data")
+)
+"""Compare what the guest wrote with the binding."""
 
 
 def report_data(subject: SnpSubject) -> Finding:

@@ -155,15 +155,21 @@ class SimulatedAmd:
         self,
         *,
         signer: Signer | None = None,
-        common_name: str = "SEV-VCEK",
+        subject: Name | None = None,
+        key: ec.EllipticCurvePrivateKey | None = None,
         valid: tuple[datetime, datetime] = VALID,
         extensions: Mapping[str, Extension | None] | None = None,
         tcb: Tcb | None = None,
     ) -> IssuedKey:
-        """Certify the key of the chip at a level. `extensions` are put over those of AMD, and None takes one away."""
+        """Certify the key of the chip at a level: the one that follows from it, if no other `key` is given.
+
+        `extensions` are put over those of AMD, and None takes one away.
+        """
         hwid = self.chip_id[:8] if self.product is Product.TURIN else self.chip_id
         own = {f"{_ARC}.4": Extension(critical=False, value=hwid)} | dict(extensions or {})
-        return self._issue(signer or self.ask_signer, common_name, valid, tcb or self.tcb, own)
+        key = key or _chip_key(self.product, SigningKey.VCEK, tcb or self.tcb)
+        subject = subject or amd_name("SEV-VCEK")
+        return self._issue(signer or self.ask_signer, subject, key, valid, tcb or self.tcb, own)
 
     def issue_vlek(
         self,
@@ -176,7 +182,8 @@ class SimulatedAmd:
     ) -> IssuedKey:
         """Certify a key of a cloud at a level, as `issue_vcek` does."""
         own = {f"{_ARC}.5": _ia5(csp_id)} | dict(extensions or {})
-        return self._issue(signer or self.asvk_signer, "SEV-VLEK", valid, tcb or self.tcb, own)
+        key = _chip_key(self.product, SigningKey.VLEK, tcb or self.tcb)
+        return self._issue(signer or self.asvk_signer, amd_name("SEV-VLEK"), key, valid, tcb or self.tcb, own)
 
     def issue_crl(
         self,
@@ -233,12 +240,12 @@ class SimulatedAmd:
     def _issue(
         self,
         signer: Signer,
-        common_name: str,
+        subject: Name,
+        key: ec.EllipticCurvePrivateKey,
         valid: tuple[datetime, datetime],
         tcb: Tcb,
         own: Mapping[str, Extension | None],
     ) -> IssuedKey:
-        key = _chip_key(self.product, common_name, tcb)
         levels = {1: tcb.bootloader, 2: tcb.tee, 3: tcb.snp, 5: 0, 6: 0, 7: 0, 8: tcb.microcode}
         levels |= {9: tcb.fmc} if self.product is Product.TURIN else {4: 0}
         extensions: dict[str, Extension | None] = {
@@ -248,12 +255,12 @@ class SimulatedAmd:
                 f"{_ARC}.3.{part}": Extension(critical=False, value=asn1.encode_der(level))
                 for part, level in sorted(levels.items())
             },
-            **own,
             **SIMULATED_MARK,
+            **own,
         }
         certificate = issue_certificate(
             signer,
-            subject=amd_name(common_name),
+            subject=subject,
             public_key=public_key_info(key),
             serial=0,
             valid=valid,
@@ -266,9 +273,9 @@ def _ia5(text: str) -> Extension:
     return Extension(critical=False, value=asn1.encode_der(asn1.IA5String(text)))
 
 
-def _chip_key(product: Product, common_name: str, tcb: Tcb) -> ec.EllipticCurvePrivateKey:
+def _chip_key(product: Product, kind: SigningKey, tcb: Tcb) -> ec.EllipticCurvePrivateKey:
     """Derive the key of a level, as a chip does: always the same for the same level."""
-    seed = sha512(f"confsec simulated {product.value} {common_name} {tcb.text}".encode()).digest()
+    seed = sha512(f"confsec simulated {product.value} {kind.name} {tcb.text}".encode()).digest()
     return ec.derive_private_key(int.from_bytes(seed, "big") % (_P384_ORDER - 1) + 1, ec.SECP384R1())
 
 

@@ -1,0 +1,1 @@
+"""Tests of the verifier, attester and policy of SEV-SNP."""
