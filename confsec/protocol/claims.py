@@ -15,7 +15,7 @@ from typing import Any, Final, final
 
 from attrs import field, frozen
 
-from confsec.errors import DecodeError
+from confsec.errors import DecodeError, LimitError
 from confsec.protocol import json_general
 from confsec.protocol.cbor_general import CborItem
 from confsec.protocol.claim_tables import MAX_CLAIMS, Claim, ClaimCodec, ClaimTable, ClaimValue, binary, same_in_both
@@ -36,6 +36,7 @@ __all__ = [
 
 _LAST_TIME: Final = 253_402_300_799  # the end of the year 9999, as far as datetime goes
 _OID: Final = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
+_MAX_NAMED: Final = 256
 _SUBMODS: Final = "RFC 9711, section 4.2.18"
 
 
@@ -408,8 +409,10 @@ def _named(codec: ClaimCodec) -> ClaimCodec:
 
     def mapped(change: Callable[[ClaimTable, Any], Any]) -> Callable[[ClaimTable, Any], Any]:
         def change_all(table: ClaimTable, value: Any) -> Any:
-            if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
-                raise DecodeError("no map from names, or an empty one")
+            if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+                raise DecodeError("no map from names")
+            if not 0 < len(value) <= _MAX_NAMED:
+                raise LimitError("a map with nothing in it, or too much", got=len(value), want=f"1 to {_MAX_NAMED}")
             return {name: change(table, each) for name, each in value.items()}
 
         return change_all

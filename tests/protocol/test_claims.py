@@ -179,6 +179,7 @@ def test_table_has_the_numbers_of_the_registry() -> None:
         ("an OID that does not end", {265: b"\x80"}),
         ("an OID with a longer number than needed", {265: b"\x2a\x80\x01"}),
         ("no submodules", {266: {}}),
+        ("too many submodules", {266: {str(number): {} for number in range(257)}}),
         ("a submodule by number", {266: {1: {}}}),
         ("a submodule that is a number", {266: {"a": 1}}),
         ("a submodule with a bad claim", {266: {"a": {263: 9}}}),
