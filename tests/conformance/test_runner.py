@@ -36,6 +36,7 @@ ATTESTATION = {
     "cose": [24, 0, 63],  # other messages than COSE_Sign1
     "cwt-eat": [21, 0, 3],  # tokens that are encrypted or have a MAC
     "ear": [21, 0, 0],
+    "sev-snp": [31, 0, 7],
 }
 """Sets whose cases are files of their own, a few for each file: how many cases passed, failed and were skipped."""
 
