@@ -305,7 +305,7 @@ def simulated_registrar() -> Registrar:
 # --- A TPM in software ------------------------------------------------------------------------------------------------
 
 
-def public_area(key: PrivateKey, **members: object) -> PublicArea:
+def public_area(key: PrivateKey, /, **members: object) -> PublicArea:
     """Return the TPMT_PUBLIC of a key with these members."""
     numbers = key.public_key().public_numbers()
     if isinstance(numbers, rsa.RSAPublicNumbers):
@@ -412,7 +412,7 @@ class SoftwareTpm:
         return TpmKey(public=public, creation_data=creation, attest=attest, signature=self.sign(attest))
 
     def attest(
-        self, kind: AttestType, qualifying_data: bytes, attested: QuoteInfo | CreationInfo, **changes: object
+        self, kind: AttestType, qualifying_data: bytes, info: QuoteInfo | CreationInfo, /, **changes: object
     ) -> bytes:
         """Return a TPMS_ATTEST, ready to be signed."""
         attest = Attest(
@@ -421,7 +421,7 @@ class SoftwareTpm:
             extra_data=qualifying_data,
             clock=ClockInfo(clock=123_456, reset_count=7, restart_count=0, safe=True),
             firmware_version=_FIRMWARE,
-            attested=attested,
+            attested=info,
         )
         return evolve(attest, **changes).encode()  # type: ignore[arg-type]  # attrs checks the names
 

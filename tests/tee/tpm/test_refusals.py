@@ -1,0 +1,41 @@
+"""Every check of the table is missed when it is not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from confsec.protocol.checks import Status
+from confsec.protocol.rats import TeeFindings
+from confsec.tee.tpm.verifier import CHECKS
+from tests.tee.refusal import Baseline, Refusal
+from tests.tee.tpm.refusals import BASELINES, REFUSALS
+
+_INFORMS = {"tpm.quote-clock"}
+"""What neither speaks for nor against trust has nothing to refuse."""
+
+
+def _refusing(findings: TeeFindings) -> list[str]:
+    return [check.id for check in findings.checks if check.status is Status.FAIL]
+
+
+@pytest.mark.parametrize("refusal", [pytest.param(each, id=f"{each.check_id}: {each.name}") for each in REFUSALS])
+def test_exactly_one_check_refuses(refusal: Refusal) -> None:
+    assert _refusing(refusal.verify()) == [refusal.check_id]
+
+
+@pytest.mark.parametrize("baseline", [pytest.param(each, id=each.name) for each in BASELINES])
+def test_every_check_accepts_what_is_good(baseline: Baseline) -> None:
+    findings = baseline.verify()
+    assert [
+        (check.id, check.why, check.got) for check in findings.checks if check.status in {Status.FAIL, Status.SKIP}
+    ] == []
+    assert findings.claims
+
+
+def test_every_check_refuses_something() -> None:
+    assert {definition.id for definition in CHECKS} == {refusal.check_id for refusal in REFUSALS} | _INFORMS
+
+
+def test_checks_have_ids_of_their_own() -> None:
+    ids = [definition.id for definition in CHECKS]
+    assert len(set(ids)) == len(ids)
