@@ -17,6 +17,7 @@ from confsec.conformance.cases import (
     check_stated,
     unhex,
 )
+from confsec.conformance.signatures import check_ecdsa, check_eddsa, check_jws, check_rsa_pss
 from confsec.protocol.groups import X448, X25519, Group
 from confsec.protocol.kem import ML_KEM_768, ML_KEM_1024
 
@@ -104,12 +105,12 @@ def _schema(name: str, group_type: str, *, check: Check | None = None, missing: 
 SCHEMAS: Final = (
     _schema("xdh", "XdhComp", check=check_xdh),
     _schema("mlkem", "MLKEMTest", check=check_ml_kem),
-    _schema("ecdsa-p1363", "EcdsaP1363Verify", missing="ECDSA signatures are"),
-    _schema("eddsa", "EddsaVerify", missing="Ed25519 signatures are"),
-    _schema("rsa-pss", "RsassaPssVerify", missing="RSA-PSS signatures are"),
+    _schema("ecdsa-p1363", "EcdsaP1363Verify", check=check_ecdsa),
+    _schema("eddsa", "EddsaVerify", check=check_eddsa),
+    _schema("rsa-pss", "RsassaPssVerify", check=check_rsa_pss),
     _schema("mldsa-verify", "MlDsaVerify", missing="ML-DSA signatures are"),
-    _schema("jws", "JsonWebSignature", missing="JSON web signatures are"),
-    _schema("jwk", "JsonWebKey", missing="JSON web keys are"),
+    _schema("jws", "JsonWebSignature", check=check_jws),
+    _schema("jwk", "JsonWebKey", missing="sets of keys, and keys with secrets, are"),
     Schema(
         name="wycheproof",
         recognises=lambda document: bool(_groups(document)),

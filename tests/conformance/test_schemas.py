@@ -342,6 +342,71 @@ def test_ml_kem(change: Case, want: Outcome) -> None:
     assert wycheproof_outcome(wycheproof("MLKEMTest", test)) is want
 
 
+SIGNED: Case = {
+    "publicKey": {
+        "curve": "secp256r1",
+        "uncompressed": "042927b10512bae3eddcfe467828128bad2903269919f7086069c8c4df6c732838"
+        "c7787964eaac00e5921fb1498a60f4606766b3d9685001558d1a974e7341513e",
+    },
+    "sha": "SHA-256",
+    "msg": "313233343030",
+    "sig": "2ba3a8be6b94d5ec80a6d9d1190a436effe50d85a1eee859b8cc6af9bd5c2e18"
+    "4cd60b855d442f5b3c7b11eb6c4e0ae7525fe710fab9aa7c77a67f79e6fadd76",
+    "result": "valid",
+}
+
+
+@pytest.mark.parametrize(
+    "change, want",
+    [
+        ({}, PASSED),
+        ({"result": "invalid"}, FAILED),
+        ({"msg": "", "result": "invalid"}, PASSED),
+        ({"msg": ""}, FAILED),
+        ({"sig": "zz", "result": "invalid"}, FAILED),
+        ({"result": "acceptable"}, FAILED),
+        ({"publicKey": None, "result": "invalid"}, FAILED),
+        ({"publicKey": {**SIGNED["publicKey"], "curve": "secp256k1"}}, SKIPPED),
+        ({"sha": "SHA3-256"}, SKIPPED),
+    ],
+)
+def test_signatures(change: Case, want: Outcome) -> None:
+    assert wycheproof_outcome(wycheproof("EcdsaP1363Verify", {**SIGNED, **change})) is want
+
+
+def test_rsa_pss_with_other_parameters_is_skipped() -> None:
+    test = {"sha": "SHA-384", "mgf": "MGF1", "mgfSha": "SHA-384", "sLen": 20, "result": "valid"}
+    assert wycheproof_outcome(wycheproof("RsassaPssVerify", test)) is SKIPPED
+
+
+ES256 = {"kty": "EC", "crv": "P-256", "x": "04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wY",
+         "y": "UI8exy-C06a7DUnjIdENkxeFtHM4-l_41LqEw9nVgmw"}  # fmt: skip
+JWS = (
+    "eyJhbGciOiJFUzI1NiIsImtpZCI6ImtpZC1lYy1zaWduIn0.Zm9v."
+    "5cA0OHyMP7ezamUd5c9kV-FrGxdx4hbGXOdplQkutrqWrte5P-pAvsE3Ve6xSyU3YDQwUHjVVOtvcrEbbnZ8yA"
+)
+
+
+@pytest.mark.parametrize(
+    "change, want",
+    [
+        ({}, PASSED),
+        ({"public": {**ES256, "alg": "ES256"}}, PASSED),
+        ({"public": {**ES256, "alg": "ES384"}}, SKIPPED),
+        ({"public": {**ES256, "alg": "ES384"}, "result": "invalid"}, PASSED),
+        ({"public": {**ES256, "alg": "HS256"}}, SKIPPED),
+        ({"public": {**ES256, "use": "enc"}}, FAILED),
+        ({"result": "invalid"}, FAILED),
+        ({"jws": JWS[:-1] + "B", "result": "invalid"}, PASSED),
+        ({"jws": 7, "result": "invalid"}, FAILED),
+        ({"public": 7, "result": "invalid"}, FAILED),
+    ],
+)
+def test_json_web_signatures(change: Case, want: Outcome) -> None:
+    test = {"public": ES256, "jws": JWS, "result": "valid", **change}
+    assert wycheproof_outcome(wycheproof("JsonWebSignature", test)) is want
+
+
 # --- forms
 
 
