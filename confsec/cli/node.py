@@ -1,9 +1,12 @@
-"""`confsec node`, and which engine it asks."""
+"""`confsec node`: which engine it asks, and which TEE it attests with."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
+import anyio.to_thread
 import click
 from attrs import frozen
 
@@ -11,16 +14,33 @@ from confsec.backends.api import Engine
 from confsec.backends.engine_requests import CacheIsolation
 from confsec.cli.role_commands import role_command
 from confsec.errors import ConfigError
+from confsec.protocol import cbor
 from confsec.roles.config import one_of, setting
+from confsec.roles.manifests import describe_file, describe_place
 from confsec.roles.node import Node, NodeConfig
+from confsec.tee.choose import AUTO, TEES, TPM_AKS, TeeOptions, choose_attester
 
-__all__ = ["NodeCommandConfig", "command", "make_engine"]
+__all__ = ["NodeCommandConfig", "command", "describe_engine", "make_engine", "make_node"]
 
 
 @frozen(kw_only=True)
 class NodeCommandConfig(NodeConfig):
-    """The settings of a node and of its engine."""
+    """The settings of a node, of its engine and of its TEE."""
 
+    tee: str = setting(
+        AUTO,
+        help=f"The TEE that vouches for the node: {', '.join(TEES)}. Simulated and none are never chosen by auto.",
+        check=one_of(*TEES),
+    )
+    tpm_tcti: str = setting(TeeOptions().tpm_tcti, help="The TPM, as tpm2-tss names it.")
+    tpm_ak: str = setting(
+        TeeOptions().tpm_ak,
+        help=f"Where the TPM's attestation key comes from: {', '.join(TPM_AKS)}.",
+        check=one_of(*TPM_AKS),
+    )
+    event_logs: tuple[str, ...] = setting(
+        (), help="Event logs to send with a TPM's quote; without any, the firmware's log of the first TPM."
+    )
     engine: str = setting(
         "", help="The base URL of an OpenAI-compatible engine, or unix:/PATH. Without it, llama.cpp is embedded."
     )
@@ -54,15 +74,48 @@ def make_engine(config: NodeCommandConfig) -> Engine:
     return LlamaCppEngine(LlamaCppSettings(model=model, context_tokens=config.context_tokens, parallel=config.parallel))
 
 
+async def describe_engine(config: NodeCommandConfig) -> Mapping[str, cbor.CborValue]:
+    """Say for the manifest which engine the node asks. Raises `ConfigError` for a model that cannot be read."""
+    if config.engine:
+        return {"kind": "openai-http", "place": describe_place(config.engine), "isolation": config.isolation}
+    return {
+        "kind": "llama.cpp",
+        "model": await _model_digest(config),
+        "context_tokens": config.context_tokens,
+        "parallel": config.parallel,
+    }
+
+
+async def _model_digest(config: NodeCommandConfig) -> bytes:
+    """Return the SHA-256 of the model."""
+    if config.model:
+        return await describe_file(Path(config.model))
+    from confsec.backends.tiny_gguf import tiny_gguf
+
+    return sha256(await anyio.to_thread.run_sync(tiny_gguf)).digest()
+
+
+async def make_node(config: NodeCommandConfig) -> Node:
+    """Return the node that the configuration asks for, and say which TEE it has. Raises `ConfigError`."""
+    engine = make_engine(config)
+    options = TeeOptions(tpm_tcti=config.tpm_tcti, tpm_ak=config.tpm_ak, event_logs=config.event_logs)
+    chosen = await choose_attester(config.tee, options)
+    if config.tee == AUTO:
+        click.echo(f"confsec node: {chosen.account}", err=True)
+    return Node(config, engine, attester=chosen.attester, describe_engine=lambda: describe_engine(config))
+
+
 command: click.Command = role_command(
     "node",
     NodeCommandConfig,
-    lambda config: Node(config, make_engine(config)),
+    make_node,
     help="""Run a node: it opens sealed requests, asks an engine, and seals the answer.
 
+    It attests with the TEE that it finds. Where there is none it does not start, unless --tee says so.
+
     \b
-    For instance:  confsec node --port 8004
-                   confsec node --port 8004 --model model.gguf
+    For instance:  confsec node --port 8004 --model model.gguf
                    confsec node --port 8004 --engine http://127.0.0.1:8000/v1 --isolation vllm
+                   confsec node --port 8004 --tee none
     """,
 )

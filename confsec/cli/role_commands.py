@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ __all__ = ["role_command"]
 def role_command(
     name: str,
     config_class: type[RoleConfig],
-    make_role: Callable[[Any], Role],
+    make_role: Callable[[Any], Role | Awaitable[Role]],
     *,
     help: str,  # noqa: A002
 ) -> click.Command:
@@ -29,7 +29,9 @@ def role_command(
         config = load_config(config_class, config_file, options)
 
         async def serve_role() -> None:
-            await serve(make_role(config), config, handle_signals=True)
+            made = make_role(config)
+            role = made if isinstance(made, Role) else await made
+            await serve(role, config, handle_signals=True)
 
         run_async(serve_role, **event_loop_options(config))
 

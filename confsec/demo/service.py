@@ -140,7 +140,7 @@ class _Builder:
 
     async def spawn_nodes(self) -> None:
         """Start all nodes side by side, since each loads a model."""
-        options = ["--epoch", str(self._settings.epoch)]
+        options = ["--epoch", str(self._settings.epoch), "--tee", "none"]
         if self._settings.engine:
             options += ["--engine", self._settings.engine]
         if self._settings.model:
@@ -163,7 +163,7 @@ class _Builder:
         """Start all that stands before the nodes, from behind to front."""
         payment = await self._start_issuer(self._issuer) if self._issuer else ["--unsafe-no-tokens"]
         epoch = ("--epoch", str(self._settings.epoch))
-        router = await self.start("router", *epoch, *_repeat("--nodes", nodes), *payment)
+        router = await self.start("router", *epoch, "--unsafe-unattested", *_repeat("--nodes", nodes), *payment)
         gateway = await self.start("gateway", "--targets", f"{ROUTER_AUTHORITY}={router}")
         gateways = [f"{gateway}/gateway"] + [f"/issuer={url}/gateway" for url in self._issuer_gateway]
         relay = await self.start("relay", *_repeat("--gateways", gateways))

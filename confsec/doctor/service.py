@@ -3,31 +3,31 @@
 1. The directory can be read.
 2. Something answers at the relay's address.
 3. The gateway opens what is sealed to its key: the fleet record comes back.
-4. The evidence of the nodes is appraised.
+4. The evidence of the nodes is appraised: what the hardware is, what is left to assume, and which node is refused, why.
 5. A node answers a private request, which asks the engine for its models. No prompt is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final, final
 
 import anyio
+import anyio.to_thread
 
 from confsec.backends import system
 from confsec.backends.api import Clock, HttpRequest, Transport, header
 from confsec.doctor.findings import Finding, info, ok, problem_of, warning
 from confsec.doctor.machine import look_at_epoch
 from confsec.errors import (
+    AppraisalError,
     BackendError,
     BusyError,
     ConfigError,
     ConfsecError,
     DeadlineError,
-    DecodeError,
     DecryptionError,
     EngineError,
     PeerError,
@@ -35,13 +35,22 @@ from confsec.errors import (
     UnknownKeyError,
     VerificationError,
 )
+from confsec.protocol.appraisal import TrustedKeyConfig
 from confsec.protocol.bhttp import Request
 from confsec.protocol.directory import ServiceDirectory
-from confsec.protocol.fleet import FleetRecord, local_epoch
+from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.oblivious import OUTER_HEADERS
 from confsec.protocol.policy import Policy
 from confsec.protocol.private import INNER_AUTHORITY, PrivateResponseStarted
-from confsec.protocol.session import ClientSession, FleetTrusted, PrivateProgress, Send, SessionEvent
+from confsec.protocol.session import (
+    AppraisalDue,
+    ClientSession,
+    FleetRefused,
+    FleetTrusted,
+    PrivateProgress,
+    Send,
+    SessionEvent,
+)
 
 __all__ = ["ReadDirectory", "look_at_service"]
 
@@ -118,17 +127,16 @@ class _Visit:
         """Fetch the fleet record."""
         (fleet,) = _sends(self._session.fetch_fleet())
         self._evidence = _sends(await self._exchange(fleet))
-        return f"the gateway opens what is sealed to its key; the fleet has evidence of {len(self._evidence)} nodes"
+        return f"the gateway opens what is sealed to its key; the fleet has {len(self._evidence) // 2} nodes"
 
     async def evidence(self) -> str:
         """Fetch and appraise the evidence of the nodes."""
         events: list[SessionEvent] = []
         for send in self._evidence:
-            events += await self._exchange(send)
+            events += await self._appraise(await self._exchange(send))
         (fleet,) = [event for event in events if isinstance(event, FleetTrusted)]
-        for refused in fleet.refused:
-            what = f"node {refused.node_id.hex()[:16]} is not trusted: {refused.error} [{refused.error.code}]"
-            self.findings.append(warning("service.refused", what, "Tell the operator. Requests go to other nodes"))
+        self.findings += map(_refused_finding, fleet.refused)
+        self.findings += _attestation_findings(fleet.trusted)
         self._look_at_epoch()
         return f"{len(fleet.trusted)} nodes are trusted under the policy {self._policy.name}"
 
@@ -143,14 +151,19 @@ class _Visit:
         return f"a node answered a private request; its engine says status {started.status} to GET {_MODELS}"
 
     def _look_at_epoch(self) -> None:
-        """Compare clocks, where the beacon is of the operator's own."""
-        try:
-            epoch = local_epoch(FleetRecord.decode(self._session.fleet_id).beacon)
-            began = datetime.fromtimestamp(epoch, UTC)
-        except (DecodeError, ValueError, OverflowError, OSError):
-            self.findings.append(info("clock.epoch", "the service names its epoch in a way that says no time"))
-        else:
-            self.findings.append(look_at_epoch(began, self._clock()))
+        """Compare clocks."""
+        began = FleetRecord.decode(self._session.fleet_id).epoch.began
+        self.findings.append(look_at_epoch(began, self._clock()))
+
+    async def _appraise(self, events: list[SessionEvent]) -> list[SessionEvent]:
+        """Run the appraisals that are due, and return what came of them."""
+        found: list[SessionEvent] = []
+        for event in events:
+            if isinstance(event, AppraisalDue):
+                found += self._session.receive_appraisal(await anyio.to_thread.run_sync(event.run))
+            else:
+                found.append(event)
+        return found
 
     async def _exchange(self, send: Send) -> list[SessionEvent]:
         """Carry one exchange of the session to its end."""
@@ -163,6 +176,35 @@ class _Visit:
             async for part in response.content:
                 events += self._session.receive_data(send.exchange, part)
         return events + self._session.receive_eof(send.exchange, now=self._clock())
+
+
+def _refused_finding(refused: FleetRefused) -> Finding:
+    """Say why a node is not trusted, by the ids of the checks if there were any."""
+    error = refused.error
+    which = ", ".join(error.codes) if isinstance(error, AppraisalError) else error.code
+    what = f"node {refused.node_id.hex()[:16]} is not trusted: {error} [{which}]"
+    return warning("service.refused", what, "Tell the operator. Requests go to other nodes")
+
+
+def _attestation_findings(nodes: Sequence[TrustedKeyConfig]) -> Iterator[Finding]:
+    """Say what vouches for the trusted nodes, and what does not."""
+    platforms = sorted({node.result.platform.name for node in nodes if node.result.platform})
+    if platforms:
+        yield ok("service.platform", f"the hardware vouches for the nodes: {', '.join(platforms)}")
+    if any(node.result.simulated for node in nodes):
+        yield warning("service.simulated", "a TEE is simulated: everybody has its keys", "Send nothing that matters")
+    if any(node.result.platform is None for node in nodes):
+        yield warning(
+            "service.unattested", "nothing vouches for the nodes", "Send nothing that the operator may not read"
+        )
+    assumed = sorted({assumption.value for node in nodes for assumption in node.result.assumes})
+    if assumed:
+        yield info(
+            "service.assumes", f"left to assume: {', '.join(assumed)}", "docs/attestation.md says what that means"
+        )
+    ends = min((node.usable_until for node in nodes), default=None)
+    if ends is not None:
+        yield info("service.expires", f"the evidence can be used until {ends:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _sends(events: list[SessionEvent]) -> list[Send]:
@@ -204,6 +246,8 @@ _TODO: Final[_Todos] = {
 """By step and error: what to do. The first that fits counts; where it is empty or none fits, the error's hint does."""
 
 
-def _todo(step: str, error: Exception) -> str:
+def _todo(step: str, error: ConfsecError) -> str:
+    if isinstance(error, VerificationError) and error.hint:
+        return ""  # what a policy refuses knows best why
     fitting = [todo for kind, todo in _TODO.get(step, ()) if isinstance(error, kind)]
     return fitting[0] if fitting else ""

@@ -23,8 +23,9 @@ Capture = pytest.CaptureFixture[str]
 
 RELAY = ["relay", "--gateways", "http://127.0.0.1:1/gateway"]
 GATEWAY = ["gateway", "--targets", "router.example=http://127.0.0.1:1"]
-ROUTER = ["router", "--nodes", "http://127.0.0.1:1", "--unsafe-no-tokens"]
-ROLES = {"relay": RELAY, "gateway": GATEWAY, "router": ROUTER, "node": ["node"]}
+ROUTER = ["router", "--nodes", "http://127.0.0.1:1", "--unsafe-no-tokens", "--unsafe-unattested"]
+NODE = ["node", "--tee", "none"]
+ROLES = {"relay": RELAY, "gateway": GATEWAY, "router": ROUTER, "node": NODE}
 SERVED = {**ROLES, "proxy": ["proxy", "--service", "service.toml"]}
 """By command: a call that would serve."""
 
@@ -157,6 +158,10 @@ WRONG = [
     ["gateway"],
     ["router"],
     ["router", "--nodes", "http://127.0.0.1:1"],
+    ["router", "--nodes", "http://127.0.0.1:1", "--unsafe-no-tokens"],
+    ["router", "--nodes", "http://127.0.0.1:1", "--unsafe-unattested"],
+    [*ROUTER, "--policy", "missing.toml"],
+    ["router", "--nodes", "http://127.0.0.1:1", "--unsafe-no-tokens", "--policy", "missing.toml"],
     ["proxy"],
     ["chat"],
     # URLs and names
@@ -168,13 +173,16 @@ WRONG = [
     [*GATEWAY, "--allow", "everything"],
     [*GATEWAY, "--kems", "RSA"],
     [*GATEWAY, "--keys", "missing.key"],
-    ["router", "--nodes", "127.0.0.1:1", "--unsafe-no-tokens"],
-    ["node", "--kem", "RSA"],
-    ["node", "--epoch", "-1"],
-    ["node", "--isolation", "magic"],
-    ["node", "--engine", "127.0.0.1"],
-    ["node", "--model", "missing.gguf"],
-    ["node", "--model", "a.gguf", "--engine", "http://127.0.0.1:1"],
+    ["router", "--nodes", "127.0.0.1:1", "--unsafe-no-tokens", "--unsafe-unattested"],
+    [*NODE, "--kem", "RSA"],
+    [*NODE, "--epoch", "-1"],
+    [*NODE, "--isolation", "magic"],
+    [*NODE, "--engine", "127.0.0.1"],
+    [*NODE, "--model", "missing.gguf"],
+    [*NODE, "--model", "a.gguf", "--engine", "http://127.0.0.1:1"],
+    ["node", "--tee", "sgx"],
+    ["node", "--tee", "tpm", "--tpm-tcti", "device:/dev/null/tpm"],
+    [*NODE, "--tpm-ak", "somewhere"],
     # files
     ["relay", "--config", "missing.toml"],
     ["verify"],
@@ -286,7 +294,7 @@ def test_role_on_trio_without_its_extra_says_what_to_type(package: str) -> None:
 @pytest.mark.parametrize("command", ["node", "demo"])
 def test_embedded_engine_without_its_extra_says_what_to_type(command: str) -> None:
     needs_packages("uvicorn", "httptools")
-    finished = confsec(command, before=without("xllamacpp"))
+    finished = confsec(*SERVED.get(command, [command]), before=without("xllamacpp"))
     assert finished.returncode == 2, finished.stderr
     assert "pip install 'confsec-protocol[engine]'" in finished.stderr
     assert finished.stderr.count("\n") == 1

@@ -12,7 +12,7 @@ from confsec.protocol.bhttp import Request, Response
 from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy
 from confsec.testing import FixedClock, seeded_randbytes
 from tests.client.wire import ServiceTransport
-from tests.protocol.fleets import make_fleet
+from tests.protocol.fleets import Fleet, make_fleet
 from tests.protocol.service import NOW, Service
 
 WORDS = ["Salt", " dissolves", " in", " l’eau", "."]
@@ -23,9 +23,9 @@ JSON = (("content-type", "application/json"),)
 SSE = (("content-type", "text/event-stream"),)
 
 
-def new_wire() -> ServiceTransport:
+def new_wire(fleet: Fleet | None = None) -> ServiceTransport:
     """Return a transport to a service whose engine keeps to the script."""
-    wire = ServiceTransport(Service(make_fleet(3), answer=answer))
+    wire = ServiceTransport(Service(fleet or make_fleet(3), answer=answer))
     wire.split = 256
     return wire
 

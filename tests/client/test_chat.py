@@ -17,12 +17,13 @@ from confsec.cli import chat, run
 from confsec.errors import ConnectError
 from confsec.privacy_hints import IDENTIFYING_FIELDS, identifying_fields
 from confsec.protocol.bhttp import Request, Response
-from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy
+from confsec.protocol.policy import Policy
 from confsec.protocol.proof import verify_proof
 from confsec.sync_client import SyncClient
+from confsec.tee.registry import POLICIES
 from confsec.wallet import Wallet
 from tests.client.engine import ANSWER, JSON, SSE, new_wire
-from tests.client.wire import ServiceTransport
+from tests.client.wire import ServiceTransport, fleet_of_today
 
 UNSAFE = "--unsafe-unattested"
 BASE = ["chat", "--service", "service.toml"]
@@ -31,7 +32,7 @@ Chat = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def wire() -> ServiceTransport:
-    return new_wire()
+    return new_wire(fleet_of_today(3))
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_writes_the_proof(talk: Chat, tmp_path: Path) -> None:
     status, _, err = talk(UNSAFE, "--prompt", "Why?", "--proof", str(file))
     assert status == 0
     assert f"written to {file}" in err
-    assert verify_proof(file.read_bytes(), UNSAFE_UNATTESTED).candidates
+    assert verify_proof(file.read_bytes(), POLICIES).candidates
 
 
 def test_production_policy_refuses_and_says_what_to_do(talk: Chat, wire: ServiceTransport) -> None:

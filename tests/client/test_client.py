@@ -29,7 +29,7 @@ from confsec.protocol.policy import UNSAFE_UNATTESTED
 from confsec.protocol.session import FLEET_MAX_AGE
 from confsec.sync_client import SyncClient
 from confsec.testing import FixedClock, seeded_randbytes
-from tests.client.wire import ServiceTransport, parts_of
+from tests.client.wire import ServiceTransport, fleet_of_today, parts_of
 from tests.protocol.fleets import make_fleet
 from tests.protocol.service import NOW, Service
 
@@ -210,7 +210,7 @@ async def test_a_gateway_key_that_changed_is_read_from_the_directory_again(tmp_p
     other = Service(wire.service.fleet, seed="other gateway key")
     path.write_text(other.directory.to_toml())
     wire.service.nodes.clear()
-    wire.before = lambda: setattr(wire, "service", other) if len(wire.service.requests) == 4 else None
+    wire.before = lambda: setattr(wire, "service", other) if len(wire.service.requests) == 5 else None
     assert (await client.request("POST", CHAT)).status == 200
 
 
@@ -278,7 +278,7 @@ def test_making_a_client_does_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_sync_face_asks_and_streams(backend: str) -> None:
-    wire = ServiceTransport(Service(make_fleet(1)))
+    wire = ServiceTransport(Service(fleet_of_today(1)))
     with SyncClient(wire.service.directory, policy=UNSAFE_UNATTESTED, transport=wire, backend=backend) as client:  # type: ignore[arg-type]
         assert client.request("POST", CHAT, content=b"abc").content == b"cba"
         with client.stream(HttpRequest(method="POST", url=CHAT, content=b"abc")) as response:

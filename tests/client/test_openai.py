@@ -25,7 +25,8 @@ from confsec.errors import (
 )
 from confsec.openai import API_KEY, BASE_URL, AsyncOpenAI, OpenAI, proof_of
 from confsec.protocol.bhttp import Request
-from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Status
+from confsec.protocol.checks import Status
+from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED
 from tests.client.engine import ANSWER, MODEL, WORDS, answer, field, new_client, new_wire, told
 from tests.client.wire import ServiceTransport
 

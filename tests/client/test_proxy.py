@@ -31,10 +31,11 @@ from confsec.errors import (
     UnknownKeyError,
 )
 from confsec.protocol.bhttp import Response
-from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED
+from confsec.protocol.policy import PRODUCTION
 from confsec.protocol.proof import verify_proof
 from confsec.proxy import PROOF_HEADER, PROOF_PATH, Proxy, ProxyConfig
 from confsec.roles.config import load_config
+from confsec.tee.registry import POLICIES
 from tests.client.engine import answer, new_client, new_wire, told
 from tests.client.installed import node_modules
 from tests.client.wire import ServiceTransport
@@ -149,7 +150,7 @@ async def test_every_answer_names_its_proof_and_the_last_ones_can_be_read(wire: 
         names = [header((await caller.ask()).headers, PROOF_HEADER) for _ in range(8)]
         last = await caller.ask("GET", f"{PROOF_PATH}{names[-1]}")
         assert hashlib.sha256(last.content).hexdigest() == names[-1]
-        assert verify_proof(last.content, UNSAFE_UNATTESTED).candidates
+        assert verify_proof(last.content, POLICIES).candidates
         known = {name for name in names if (await caller.ask("GET", f"{PROOF_PATH}{name}")).status == 200}
         assert len(known) <= 2
         assert (await caller.ask("GET", f"{PROOF_PATH}{'0' * 64}")).error["code"] == "not_found"
@@ -322,7 +323,7 @@ def test_curl_gets_whole_and_streamed_answers_and_the_proof(running_proxy: str, 
         ["curl", "--silent", "--output", str(file), f"{running_proxy}{PROOF_PATH}{headers['confsec-proof']}"],
         check=True,
     )
-    assert verify_proof(file.read_bytes()).candidates
+    assert verify_proof(file.read_bytes(), POLICIES).candidates
     status, headers, body = curl(f"{running_proxy}{CHAT}", *send, json.dumps({**question, "stream": True}))
     assert headers["content-type"] == "text/event-stream"
     assert body.rstrip().endswith("data: [DONE]")

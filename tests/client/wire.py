@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
+from attrs import evolve
+
+from confsec.backends import system
 from confsec.backends.api import HttpRequest, HttpResponse
 from confsec.errors import DisconnectedError
+from confsec.protocol.epoch import Epoch
 from confsec.protocol.ohttp import MEDIA_TYPE_CHUNKED_RESPONSE
+from tests.protocol.fleets import Fleet, make_fleet
 from tests.protocol.service import Service
+
+
+def fleet_of_today(size: int) -> Fleet:
+    """Make a fleet whose epoch has just begun, for clients with the system's clock."""
+    fleet = make_fleet(size)
+    epoch = Epoch.local(int(system.now().timestamp()))
+    return evolve(fleet, record=evolve(fleet.record, beacon=epoch.beacon))
 
 
 class ServiceTransport:

@@ -17,6 +17,7 @@ from confsec.demo.run import CLIENT_ADDRESS, Turn, ask, chat_request, choose_mod
 from confsec.demo.service import DemoService, DemoSettings, start_demo
 from confsec.errors import BackendError, ConnectError
 from confsec.protocol.proof import TokenUse, verify_proof
+from confsec.tee.registry import POLICIES
 from tests.support import needs_packages
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -127,7 +128,7 @@ async def test_no_role_writes_anything_of_a_request_to_its_log_or_folder(service
 async def test_the_proof_holds_nothing_of_the_request(service: DemoService) -> None:
     turn, _ = await question(service)
     data = turn.info.proof.encode()
-    assert verify_proof(data) == turn.info.proof
+    assert verify_proof(data, POLICIES) == turn.info.proof
     relay = service.directory.relay_url
     assert service.wallet is not None
     secrets = (PROMPT, "giraffe", turn.answer, CLIENT_ADDRESS, relay, relay.split("//")[1].rstrip("/"))

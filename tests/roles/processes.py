@@ -21,6 +21,7 @@ from tests.support import ROOT
 
 START_SECONDS = 30.0
 ENGINE = "tests.roles.engine"
+UNSAFE = ("--unsafe-no-tokens", "--unsafe-unattested")
 
 
 class RoleProcess:
@@ -95,8 +96,8 @@ class Service:
         self._backend = backend
         self.roles: dict[str, RoleProcess] = {}
         engine = self._start("engine", ENGINE)
-        node = self._start("node", "confsec", "node", "--engine", engine.url)
-        router = self._start("router", "confsec", "router", "--unsafe-no-tokens", "--nodes", node.url)
+        node = self._start("node", "confsec", "node", "--tee", "none", "--engine", engine.url)
+        router = self._start("router", "confsec", "router", *UNSAFE, "--nodes", node.url)
         key = _write_key(folder / "gateway.toml")
         targets = f"router.example={router.url}"
         gateway = self._start("gateway", "confsec", "gateway", "--targets", targets, "--keys", str(key))
