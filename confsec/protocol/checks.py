@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from attrs import frozen
 
@@ -46,6 +46,9 @@ class Status(Enum):
     FAIL = "fail"
     SKIP = "skip"
     INFO = "info"
+
+    # An Enum hashes its name, in Python, each time that it is looked for in a set. There is one object for each member.
+    __hash__ = object.__hash__
 
 
 @frozen
@@ -86,8 +89,7 @@ class Check:
         }
 
 
-@frozen
-class Finding:
+class Finding(NamedTuple):
     """What looking at one thing gave."""
 
     status: Status

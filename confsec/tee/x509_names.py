@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from attrs import field, frozen
@@ -11,7 +11,7 @@ from cryptography.hazmat import asn1
 from cryptography.x509 import ObjectIdentifier
 
 from confsec.errors import DecodeError
-from confsec.tee.der import decode, elements, encode
+from confsec.tee.der import decode, elements, encode, encode_tlv
 
 __all__ = ["GeneralName", "Name", "decode_general_names", "decode_name"]
 
@@ -39,6 +39,13 @@ class _NameAttribute:
     value: asn1.TLV
 
 
+@asn1.sequence
+class _NameSyntax:
+    """SEQUENCE { Name }: the library reads lists inside of sequences only."""
+
+    relative_names: list[asn1.SetOf[_NameAttribute]]
+
+
 @frozen
 class Name:
     """A distinguished name. Equal names have equal bytes: that is stricter than the standard's comparison."""
@@ -49,8 +56,12 @@ class Name:
     attributes: tuple[tuple[str, str], ...] = field(eq=False)
     """Object identifier and text of each attribute, in the order of the encoding. What is no text is hex after "#"."""
 
-    text: str = field(eq=False)
-    """The name for people, the last attribute first (RFC 4514)."""
+    @cached_property
+    def text(self) -> str:
+        """The name for people, the last attribute first (RFC 4514)."""
+        return ",".join(
+            f"{_ATTRIBUTE_NAMES.get(oid, oid)}={_escape(value)}" for oid, value in reversed(self.attributes)
+        )
 
     @property
     def common_name(self) -> str:
@@ -76,23 +87,17 @@ class GeneralName(NamedTuple):
 @lru_cache(_RECURRING_NAMES)
 def decode_name(encoded: bytes) -> Name:
     """Read a name. It follows from these bytes alone, so it may be remembered."""
-    attributes: list[tuple[str, str]] = []
-    for relative in elements(encoded, "a name"):
-        if relative[0] != 0x31:
-            raise DecodeError("a name is not made of sets", section="RFC 5280, section 4.1.2.4")
-        for each in elements(b"\x30" + relative[1:], "a name"):
-            attribute = decode(each, _NameAttribute, "a name")
-            attributes.append((attribute.oid.dotted_string, _attribute_text(encode(attribute.value))))
-    text = ",".join(f"{_ATTRIBUTE_NAMES.get(oid, oid)}={_escape(value)}" for oid, value in reversed(attributes))
-    return Name(encoded, tuple(attributes), text)
+    found = decode(encode_tlv(0x30, encoded), _NameSyntax, "a name").relative_names
+    attributes = (attribute for relative in found for attribute in relative.as_list())
+    return Name(encoded, tuple((each.oid.dotted_string, _attribute_text(each.value)) for each in attributes))
 
 
-def _attribute_text(value: bytes) -> str:
-    charset = _STRINGS.get(value[0])
+def _attribute_text(value: asn1.TLV) -> str:
+    charset = _STRINGS.get(value.tag_bytes[0])
     if charset is None:
-        return "#" + value.hex()
+        return "#" + encode(value).hex()
     try:
-        return bytes(decode(value, asn1.TLV, "a name").data).decode(charset)
+        return bytes(value.data).decode(charset)
     except UnicodeDecodeError as exc:
         raise DecodeError("a name has text of another character set", want=charset) from exc
 
