@@ -36,13 +36,20 @@ def decode(data: bytes, *, what: str, limit: int) -> JsonItem:
     if data.count(b",") > MAX_COMMAS:
         raise LimitError(f"{what} has too many items", want=f"at most {MAX_COMMAS} commas")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        _check(value, what)
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+        )
+        _check_depth(value, what)
+        if b"\\u" in data:  # halves of surrogate pairs, which UTF-8 does not have, can only be written as escapes
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as exc:
         raise LimitError(f"{what} is nested too deeply", want=f"at most {MAX_DEPTH} levels") from exc
     except ValueError as exc:  # also what is not UTF-8
         raise DecodeError(f"{what} is not JSON", got=f"{len(data)} bytes", section="RFC 8259") from exc
-    return value  # type: ignore[no-any-return] # _check has looked at every part
+    return value  # type: ignore[no-any-return] # it is what json.loads makes
 
 
 def encode(value: JsonItem) -> bytes:
@@ -71,18 +78,19 @@ def _refuse_constant(name: str) -> NoReturn:
     raise DecodeError("a number in JSON is no number", got=name, section="RFC 8259, section 6")
 
 
-def _check(value: object, what: str, depth: int = 0) -> None:
-    """Refuse deep nesting, numbers beyond all floats, and halves of surrogate pairs."""
-    if depth > MAX_DEPTH:
-        raise LimitError(f"{what} is nested too deeply", want=f"at most {MAX_DEPTH} levels")
-    if isinstance(value, dict):
-        for name, member in value.items():
-            name.encode("utf-8")
-            _check(member, what, depth + 1)
-    elif isinstance(value, list):
-        for each in value:
-            _check(each, what, depth + 1)
-    elif isinstance(value, str):
-        value.encode("utf-8")
-    elif isinstance(value, float) and not math.isfinite(value):
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
         raise DecodeError("a number in JSON is too large", section="RFC 8259, section 6")
+    return value
+
+
+def _check_depth(value: object, what: str) -> None:
+    """Go down level by level: what a document holds is looked at in few steps, however much it is."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [part for parts in inner for part in parts]
+        if not level:
+            return
+    raise LimitError(f"{what} is nested too deeply", want=f"at most {MAX_DEPTH} levels")

@@ -37,7 +37,10 @@ def decode(data: bytes, kind: type[_Value], what: str) -> _Value:
 
 def parse(element: asn1.TLV, kind: type[_Value], what: str) -> _Value:
     """Read an element that was kept as it came. Raises `DecodeError`."""
-    return decode(encode(element), kind, what)
+    try:
+        return element.parse(kind)  # type: ignore[no-any-return] # it returns what it is asked for
+    except (ValueError, OverflowError) as exc:
+        raise DecodeError(f"{what} is not what its standard declares") from exc
 
 
 def encode(element: asn1.TLV) -> bytes:

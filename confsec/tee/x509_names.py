@@ -105,6 +105,8 @@ def _attribute_text(value: asn1.TLV) -> str:
 def _escape(value: str) -> str:
     """Escape a value (RFC 4514, section 2.4), and what would not show on a screen."""
     escaped = re.sub(r'([,+"\\<>;]|^[ #]|(?<=.) $)', r"\\\1", value)
+    if escaped.isprintable():
+        return escaped
     return "".join(each if each.isprintable() else f"\\{each.encode().hex()}" for each in escaped)
 
 

@@ -92,8 +92,8 @@ class PckExtension:
     def decode(cls, data: bytes) -> Self:
         """Read the extension from DER. Parts that we do not know are passed over: Intel adds some."""
         parts = _pairs(data)
-        tcb = _pairs(_part(parts, _TCB))
-        flags = _pairs(parts[_CONFIGURATION]) if _CONFIGURATION in parts else {}
+        tcb = _pairs(der.encode(_part(parts, _TCB)))
+        flags = _pairs(der.encode(parts[_CONFIGURATION])) if _CONFIGURATION in parts else {}
         instance = f"{SGX_EXTENSION}.6"
         return cls(
             ppid=_octets(parts, f"{SGX_EXTENSION}.1", 16),
@@ -110,44 +110,44 @@ class PckExtension:
         )
 
 
-def _pairs(data: bytes) -> dict[str, bytes]:
+def _pairs(data: bytes) -> dict[str, asn1.TLV]:
     """Read a SEQUENCE OF SEQUENCE { OBJECT IDENTIFIER, ANY }. An identifier may stand in it once."""
     if len(data) > _MAX_SIZE:
         raise LimitError("the SGX extension is too long", got=f"{len(data)} bytes", want=f"at most {_MAX_SIZE}")
     pairs = der.decode(der.encode_tlv(0x30, data), _Pairs, _WHAT).pairs
-    found = {pair.oid.dotted_string: der.encode(pair.value) for pair in pairs}
+    found = {pair.oid.dotted_string: pair.value for pair in pairs}
     if len(found) != len(pairs):
         raise DecodeError("the SGX extension has a part twice", section=_SECTION)
     return found
 
 
-def _part(parts: dict[str, bytes], oid: str) -> bytes:
+def _part(parts: dict[str, asn1.TLV], oid: str) -> asn1.TLV:
     if oid not in parts:
         raise DecodeError("the SGX extension lacks a part", want=oid, section=_SECTION)
     return parts[oid]
 
 
-def _octets(parts: dict[str, bytes], oid: str, size: int) -> bytes:
-    value = der.decode(_part(parts, oid), bytes, _WHAT)
+def _octets(parts: dict[str, asn1.TLV], oid: str, size: int) -> bytes:
+    value = der.parse(_part(parts, oid), bytes, _WHAT)
     if len(value) != size:
         raise DecodeError("the SGX extension has a part of another size", got=len(value), want=size, section=_SECTION)
     return value
 
 
-def _svn(parts: dict[str, bytes], oid: str, maximum: int) -> int:
-    value = der.decode(_part(parts, oid), int, _WHAT)
+def _svn(parts: dict[str, asn1.TLV], oid: str, maximum: int) -> int:
+    value = der.parse(_part(parts, oid), int, _WHAT)
     if not 0 <= value <= maximum:
         raise DecodeError("the SGX extension has an SVN that is none", want=f"0 to {maximum}", section=_SECTION)
     return value
 
 
-def _enumerated(parts: dict[str, bytes], oid: str) -> int:
+def _enumerated(parts: dict[str, asn1.TLV], oid: str) -> int:
     """Read an ENUMERATED of one byte."""
-    value = _part(parts, oid)
+    value = der.encode(_part(parts, oid))
     if len(value) != 3 or value[:2] != b"\x0a\x01" or value[2] > 0x7F:
         raise DecodeError("the SGX extension has a type that is none", section=_SECTION)
     return value[2]
 
 
-def _flag(parts: dict[str, bytes], oid: str) -> bool | None:
-    return der.decode(parts[oid], bool, _WHAT) if oid in parts else None
+def _flag(parts: dict[str, asn1.TLV], oid: str) -> bool | None:
+    return der.parse(parts[oid], bool, _WHAT) if oid in parts else None
