@@ -21,6 +21,7 @@ from confsec.conformance import (
     sealed,
     sev_snp,
     token_defects,
+    tpm,
 )
 from confsec.conformance.cases import Schema
 from confsec.conformance.kinds import Kind
@@ -45,7 +46,15 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
 )
 """In the order in which they are tried: a form with more members before one that has fewer."""
 
-KINDS: Final[tuple[Kind, ...]] = (*cmw.KINDS, *corim.KINDS, *cose.KINDS, *cwt_eat.KINDS, *ear.KINDS, *sev_snp.KINDS)
+KINDS: Final[tuple[Kind, ...]] = (
+    *cmw.KINDS,
+    *corim.KINDS,
+    *cose.KINDS,
+    *cwt_eat.KINDS,
+    *ear.KINDS,
+    *sev_snp.KINDS,
+    *tpm.KINDS,
+)
 """The kinds of cases that consist of files."""
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
@@ -59,7 +68,6 @@ MISSING_PROTOCOLS: Final = {
     "sigstore": _LOG,
     "tdx": _ATTESTATION,
     "tlog": _LOG,
-    "tpm": _ATTESTATION,
     "voprf": _VOPRF,
 }
 """Why the vectors of a protocol are skipped as a whole, by the name in its manifest."""

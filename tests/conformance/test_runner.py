@@ -32,11 +32,12 @@ BAD = {"name": "a wrong status", "encoded": "0140c9", "decoded": {"status": 200}
 COUNTS = ("passed", "failed", "skipped")
 ATTESTATION = {
     "cmw": [34, 0, 0],
-    "corim": [114, 0, 6],
+    "corim": [115, 0, 5],
     "cose": [24, 0, 63],  # other messages than COSE_Sign1
     "cwt-eat": [21, 0, 3],  # tokens that are encrypted or have a MAC
     "ear": [21, 0, 0],
-    "sev-snp": [31, 0, 7],
+    "sev-snp": [38, 0, 0],
+    "tpm": [36, 0, 0],
 }
 """Sets whose cases are files of their own, a few for each file: how many cases passed, failed and were skipped."""
 
