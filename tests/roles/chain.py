@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 
 import anyio
 import anyio.lowlevel
 
-from confsec.backends.api import HttpRequest, HttpResponse, Transport
+from confsec.backends.api import EpochSource, HttpRequest, HttpResponse, Transport
 from confsec.backends.asgi import AsgiTransport
 from confsec.client import Client
 from confsec.errors import ConfsecError, ConnectError
+from confsec.protocol import cbor
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.key_config import decode_key_configs
-from confsec.protocol.policy import UNSAFE_UNATTESTED
+from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy
 from confsec.roles.asgi import Role
 from confsec.roles.gateway import Gateway, GatewayConfig
 from confsec.roles.node import Node, NodeConfig
 from confsec.roles.relay import Relay, RelayConfig
 from confsec.roles.router import Router, RouterConfig
 from confsec.roles.tokens import TokenCheck
+from confsec.tee.api import Attester
 from tests.roles.support import fetch
 
 CHAT = "/v1/chat/completions"
@@ -105,20 +107,44 @@ class FakeEngine:
         self.left.set()
 
 
-class Chain:
-    """The parts of a service that runs."""
+async def describe_engine() -> dict[str, cbor.CborValue]:
+    """Say for a manifest what a `FakeEngine` is."""
+    return {"kind": "fake", "model": bytes(32)}
 
-    def __init__(self, nodes: int, *, epoch: int, tokens: TokenCheck | None) -> None:
+
+class Chain:
+    """The parts of a service that runs. With attesters there is one for each node, and `policy` judges them."""
+
+    def __init__(
+        self,
+        nodes: int,
+        *,
+        epoch: int,
+        tokens: TokenCheck | None,
+        attesters: Sequence[Attester],
+        policy: Policy,
+        epochs: EpochSource | None,
+    ) -> None:
         self.wire = Wire()
+        self.policy = policy
         self.engines = [FakeEngine() for _ in range(nodes)]
         self.relay = Relay(RelayConfig(gateways=("http://gateway/gateway",)), self.wire)
         self.gateway = Gateway(GatewayConfig(targets=("router.example=http://router",)), self.wire)
         urls = tuple(f"http://node-{number}" for number in range(nodes))
         config = RouterConfig(
-            nodes=urls, unsafe_no_tokens=tokens is None, unsafe_unattested=True, epoch=epoch, poll_interval=0.05
+            nodes=urls, unsafe_no_tokens=tokens is None, epoch=epoch, poll_interval=0.05, epoch_grace=2.0
         )
-        self.router = Router(config, self.wire, tokens=tokens)
-        self.nodes = [Node(NodeConfig(epoch=epoch), engine, attester=None) for engine in self.engines]
+        self.router = Router(config, self.wire, policy=policy, tokens=tokens, epochs=epochs)
+        self.nodes = [
+            Node(
+                NodeConfig(epoch=epoch, challenge_interval=0.2),
+                engine,
+                attester=attester,
+                describe_engine=describe_engine if attester else None,
+                epochs=epochs,
+            )
+            for engine, attester in zip(self.engines, attesters or [None] * nodes, strict=True)
+        ]
         self.wire.roles = {"relay": self.relay, "gateway": self.gateway, "router": self.router}
         self.wire.roles |= {f"node-{number}": node for number, node in enumerate(self.nodes)}
         self.directory: ServiceDirectory
@@ -135,7 +161,7 @@ class Chain:
         )
 
     def client(self, *, candidates: int = 3) -> Client:
-        return Client(self.directory, policy=UNSAFE_UNATTESTED, transport=ToRelay(self.wire), candidates=candidates)
+        return Client(self.directory, policy=self.policy, transport=ToRelay(self.wire), candidates=candidates)
 
 
 class ToRelay:
@@ -155,9 +181,17 @@ class ToRelay:
 
 
 @asynccontextmanager
-async def running_chain(nodes: int = 1, *, epoch: int = 600, tokens: TokenCheck | None = None) -> AsyncGenerator[Chain]:
+async def running_chain(
+    nodes: int = 1,
+    *,
+    epoch: int = 600,
+    tokens: TokenCheck | None = None,
+    attesters: Sequence[Attester] = (),
+    policy: Policy = UNSAFE_UNATTESTED,
+    epochs: EpochSource | None = None,
+) -> AsyncGenerator[Chain]:
     """Run a service in memory."""
     async with AsyncExitStack() as stack:
-        chain = Chain(nodes, epoch=epoch, tokens=tokens)
+        chain = Chain(nodes, epoch=epoch, tokens=tokens, attesters=attesters, policy=policy, epochs=epochs)
         await chain.start(stack)
         yield chain
