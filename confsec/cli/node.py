@@ -18,7 +18,7 @@ from confsec.protocol import cbor
 from confsec.roles.config import one_of, setting
 from confsec.roles.manifests import describe_file, describe_place
 from confsec.roles.node import Node, NodeConfig
-from confsec.tee.choose import AUTO, TEES, TPM_AKS, TeeOptions, choose_attester
+from confsec.tee.choose import AUTO, TEES, TPM_AKS, VTPMS, TeeOptions, choose_attester
 
 __all__ = ["NodeCommandConfig", "command", "describe_engine", "make_engine", "make_node"]
 
@@ -38,8 +38,16 @@ class NodeCommandConfig(NodeConfig):
         help=f"Where the TPM's attestation key comes from: {', '.join(TPM_AKS)}.",
         check=one_of(*TPM_AKS),
     )
+    vtpm: str = setting(
+        TeeOptions().vtpm,
+        help=f"Where the TPM is that attests beside SEV-SNP or TDX: {', '.join(VTPMS)}.",
+        check=one_of(*VTPMS),
+    )
     event_logs: tuple[str, ...] = setting(
         (), help="Event logs to send with a TPM's quote; without any, the firmware's log of the first TPM."
+    )
+    endorsements: str = setting(
+        "", help="A file (CMW collection) with what else vouches for the machine; it is read for each new evidence."
     )
     engine: str = setting(
         "", help="The base URL of an OpenAI-compatible engine, or unix:/PATH. Without it, llama.cpp is embedded."
@@ -98,7 +106,13 @@ async def _model_digest(config: NodeCommandConfig) -> bytes:
 async def make_node(config: NodeCommandConfig) -> Node:
     """Return the node that the configuration asks for, and say which TEE it has. Raises `ConfigError`."""
     engine = make_engine(config)
-    options = TeeOptions(tpm_tcti=config.tpm_tcti, tpm_ak=config.tpm_ak, event_logs=config.event_logs)
+    options = TeeOptions(
+        tpm_tcti=config.tpm_tcti,
+        tpm_ak=config.tpm_ak,
+        vtpm=config.vtpm,
+        event_logs=config.event_logs,
+        endorsements=config.endorsements,
+    )
     chosen = await choose_attester(config.tee, options)
     if config.tee == AUTO:
         click.echo(f"confsec node: {chosen.account}", err=True)
