@@ -319,7 +319,7 @@ def verify_certificate_signature(certificate: Certificate, issuer: Certificate) 
     """Check the signature of a certificate with the key of its issuer; a root is its own."""
     verify_signature(
         f"the certificate {certificate.subject.text}",
-        issuer.public_key,
+        issuer.public_key_info,
         algorithm=certificate.signature_algorithm,
         signature=certificate.signature,
         signed=certificate.tbs,
@@ -408,7 +408,7 @@ def verify_crl_signature(crl: RevocationList, issuer: Certificate) -> None:
     """Check the signature of a revocation list with the key of its issuer."""
     verify_signature(
         f"the revocation list of {crl.issuer.text}",
-        issuer.public_key,
+        issuer.public_key_info,
         algorithm=crl.signature_algorithm,
         signature=crl.signature,
         signed=crl.tbs,

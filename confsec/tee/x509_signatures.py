@@ -27,6 +27,12 @@ _MAX_RSA_EXPONENT: Final = 1 << 32
 _RECURRING_KEYS: Final = 64
 """How many decoded public keys are remembered: those of authorities come back with each evidence."""
 
+_RECURRING_SIGNATURES: Final = 64
+"""How many right signatures are remembered: those of authorities come back, too."""
+
+_RECURRING_SIZE: Final = 32 << 10
+"""What is longer is checked each time, so what is remembered has at most 2 MiB."""
+
 
 class _Algorithm(NamedTuple):
     kind: type[PublicKey]
@@ -48,22 +54,34 @@ def algorithm_name(algorithm: bytes) -> str:
     return "" if used is None else used.name
 
 
-def verify_signature(what: str, key: PublicKey, *, algorithm: bytes, signature: bytes, signed: bytes) -> None:
-    """Check the signature of `what` over `signed`; `algorithm` is its AlgorithmIdentifier in DER.
+def verify_signature(what: str, public_key_info: bytes, *, algorithm: bytes, signature: bytes, signed: bytes) -> None:
+    """Check the signature of `what` over `signed`, with a SubjectPublicKeyInfo and an AlgorithmIdentifier in DER.
 
-    Accepted are ECDSA, RSASSA-PKCS1-v1_5 and RSASSA-PSS with SHA-256, SHA-384 or SHA-512. Raises `EvidenceError`.
+    Accepted are ECDSA, RSASSA-PKCS1-v1_5 and RSASSA-PSS with SHA-256, SHA-384 or SHA-512. Raises `EvidenceError`, and
+    as `load_public_key`.
     """
     used = _ALGORITHMS.get(algorithm)
-    if used is None or not isinstance(key, used.kind):
+    if used is None or not isinstance(load_public_key(public_key_info), used.kind):
         raise EvidenceError(f"{what} is signed in a way that is not accepted", got=algorithm.hex(), section=_SECTION)
+    verify = _verify_recurring if len(signed) <= _RECURRING_SIZE else _verify
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signature, signed, ec.ECDSA(used.digest))
-        else:
-            pss = padding.PSS(padding.MGF1(used.digest), used.digest.digest_size)
-            key.verify(signature, signed, pss if used.pss else padding.PKCS1v15(), used.digest)
+        verify(public_key_info, algorithm, signature, signed)
     except InvalidSignature as exc:
         raise EvidenceError(f"the signature of {what} is wrong", section="RFC 5280, section 6.1.3") from exc
+
+
+def _verify(public_key_info: bytes, algorithm: bytes, signature: bytes, signed: bytes) -> None:
+    key, used = load_public_key(public_key_info), _ALGORITHMS[algorithm]
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(signature, signed, ec.ECDSA(used.digest))
+    else:
+        pss = padding.PSS(padding.MGF1(used.digest), used.digest.digest_size)
+        key.verify(signature, signed, pss if used.pss else padding.PKCS1v15(), used.digest)
+
+
+# That a signature is right follows from these bytes alone, at any time, so it may be remembered. A wrong one raises,
+# and what raises is not.
+_verify_recurring = lru_cache(_RECURRING_SIGNATURES)(_verify)
 
 
 def _identifier(oid: str, parameters: bytes = b"") -> bytes:

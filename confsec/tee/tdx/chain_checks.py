@@ -12,7 +12,7 @@ from typing import Final
 from confsec.protocol.checks import Finding, equal, holds, one_of, passed
 from confsec.tee.simulated.roots import SIMULATED_INTEL_ROOTS, SIMULATED_OID
 from confsec.tee.tdx.evidence import CERTIFICATION_PCK_CHAIN, ECDSA_P256, INTEL_QE_VENDOR
-from confsec.tee.tdx.subject import Signed, Subject, verify_p256
+from confsec.tee.tdx.subject import Signed, Subject, verify_text
 from confsec.tee.x509 import (
     BASIC_CONSTRAINTS,
     CLOCK_SKEW,
@@ -280,7 +280,7 @@ def signer_revoked(subject: Subject, which: Signed) -> Finding:
 def signed_signature(subject: Subject, which: Signed) -> Finding:
     """Have the exact text signed."""
     text, signature = subject.signed_text(which)
-    verify_p256(_TEXTS[which], subject.signer_chain(which).signer.public_key, signature, text, section=_PCS)
+    verify_text(_TEXTS[which], subject.signer_chain(which).signer.public_key_info, signature, text, section=_PCS)
     return passed(f"Intel's signer signed {_TEXTS[which]}", got=f"{len(text)} bytes")
 
 

@@ -36,8 +36,9 @@ from confsec.tee.tdx.tcb import (
     platform_level,
 )
 from confsec.tee.x509 import Certificate, PublicKey, RevocationList, decode_chain, find_path
+from confsec.tee.x509_signatures import load_public_key
 
-__all__ = ["SGX_TEE", "TDX_TEE", "PckChain", "Signed", "SignerChain", "Subject", "Tee", "verify_p256"]
+__all__ = ["SGX_TEE", "TDX_TEE", "PckChain", "Signed", "SignerChain", "Subject", "Tee", "verify_p256", "verify_text"]
 
 Signed = Literal["tcb-info", "qe-identity"]
 """The two texts that Intel signs."""
@@ -251,6 +252,12 @@ def _path(certificates: Sequence[Certificate], size: int) -> tuple[Certificate, 
             "certificates do not make one path to a root", got=len(certificates), want=size, section=_SECTION
         )
     return path
+
+
+@lru_cache(_RECURRING)
+def verify_text(what: str, public_key_info: bytes, signature: bytes, text: bytes, *, section: str) -> None:
+    """Check the signature of a text that Intel publishes, as `verify_p256` does. A right one may be remembered, too."""
+    verify_p256(what, load_public_key(public_key_info), signature, text, section=section)
 
 
 # What these return follows from the bytes alone, so it may be remembered.
