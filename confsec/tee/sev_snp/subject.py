@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -34,6 +34,12 @@ CRL_TYPE: Final = "application/pkix-crl"
 
 _LEAF_NAMES: Final = {SigningKey.VCEK: "SEV-VCEK", SigningKey.VLEK: "SEV-VLEK"}
 _CHIP_SIZE: Final = 64
+
+_RECURRING: Final = 16
+"""How many chips and lists are remembered when they were read: a node comes back in each epoch, and AMD's list, too."""
+
+_RECURRING_SIZE: Final = 32 << 10
+"""Larger revocation lists are read anew each time. AMD's have 1 KiB."""
 
 
 @frozen
@@ -149,13 +155,13 @@ class SnpSubject:
     @cached_property
     def chip(self) -> ChipCertificate:
         """What the certificate of the signing key says."""
-        return ChipCertificate.of(self.leaf)
+        return _recurring_chip(self.leaf)
 
     @cached_property
     def crl(self) -> RevocationList | None:
         """The revocation list, if one came."""
         found = self.request.endorsements.find(SNP_CRL)
-        return None if found is None else RevocationList.decode(found)
+        return None if found is None else _decode_crl(found)
 
     @cached_property
     def crl_flaw(self) -> EvidenceError | None:
@@ -205,3 +211,13 @@ class SnpSubject:
                 want="version 3, or floors for all processors of the product",
             )
         return tuple(floor for floor in found if floor.cpu in {b"", self.report.cpuid})
+
+
+# What these return follows from the bytes alone, so it may be remembered.
+_recurring_chip = lru_cache(_RECURRING)(ChipCertificate.of)
+_recurring_crl = lru_cache(_RECURRING)(RevocationList.decode)
+
+
+def _decode_crl(data: bytes) -> RevocationList:
+    """Read a list; remember it if it is small, because anyone may send large ones."""
+    return _recurring_crl(data) if len(data) <= _RECURRING_SIZE else RevocationList.decode(data)

@@ -128,7 +128,7 @@ class Subject:
     @cached_property
     def pck(self) -> PckExtension:
         """What Intel says of the platform in the PCK certificate."""
-        return PckExtension.of(self.pck_chain.leaf)
+        return _recurring_pck(self.pck_chain.leaf)
 
     # --- The collateral ---
 
@@ -262,6 +262,7 @@ def verify_text(what: str, public_key_info: bytes, signature: bytes, text: bytes
 
 # What these return follows from the bytes alone, so it may be remembered.
 _recurring_chain = lru_cache(_RECURRING)(decode_chain)
+_recurring_pck = lru_cache(_RECURRING)(PckExtension.of)
 _recurring_crl = lru_cache(_RECURRING)(RevocationList.decode)
 _recurring_tcb_info = lru_cache(_RECURRING)(TcbInfo.decode)
 _recurring_qe_identity = lru_cache(_RECURRING)(QeIdentity.decode)
