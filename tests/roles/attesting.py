@@ -18,7 +18,6 @@ from confsec.tee.api import Attestation, Attester, EpochAttester
 from confsec.tee.simulated.attester import SimulatedSnpAttester
 
 
-@final
 class ToldEpochs:
     """A source of epochs that come when a test says so. Each begins a second after the one before."""
 
