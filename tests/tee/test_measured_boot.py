@@ -45,6 +45,11 @@ def test_secure_boot_is_what_the_variable_says() -> None:
     assert secure_boot(SimulatedBoot(secure_boot=False).log(), SHA256) is False
 
 
+def test_what_is_no_variable_may_stand_beside() -> None:
+    debug = measured_event(7, EventType.EFI_ACTION, b"UEFI Debug Mode")
+    assert secure_boot(changed(debug, *of_pcr(7), without=7), SHA256) is True
+
+
 def test_secure_boot_after_the_separator_says_nothing() -> None:
     first, *rest = of_pcr(7)
     with pytest.raises(EvidenceError, match="got none"):

@@ -256,11 +256,12 @@ class PublicArea:
         head = encode_uint(_ALG_ECC if isinstance(self.key, EccKey) else _ALG_RSA, 2)
         head += encode_uint(self.name_algorithm, 2) + encode_uint(self.attributes, 4)
         head += encode_vector(self.auth_policy, 2) + self.symmetric.encode() + self.scheme.encode()
-        match self.key:
-            case EccKey(curve, x, y, kdf):
-                return head + encode_uint(curve, 2) + kdf.encode() + encode_vector(x, 2) + encode_vector(y, 2)
-            case RsaKey(key_bits, modulus, exponent):
-                return head + encode_uint(key_bits, 2) + encode_uint(exponent, 4) + encode_vector(modulus, 2)
+        key = self.key
+        if isinstance(key, EccKey):
+            return (
+                head + encode_uint(key.curve, 2) + key.kdf.encode() + encode_vector(key.x, 2) + encode_vector(key.y, 2)
+            )
+        return head + encode_uint(key.key_bits, 2) + encode_uint(key.exponent, 4) + encode_vector(key.modulus, 2)
 
     @property
     def name(self) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 from hypothesis import given, strategies as st
 
+from confsec.errors import EvidenceError
 from confsec.protocol.binding_graph import reached
 from confsec.protocol.checks import Status
 from confsec.protocol.cmw import CmwRecord, Endorsements, Evidence
@@ -26,6 +27,8 @@ from confsec.protocol.rats import VENDOR, TeeFindings, VerificationRequest, Vouc
 from confsec.tee.simulated.tpm import SoftwareTpm, published_key
 from confsec.tee.tpm.evidence import TPM_AK_CERTIFICATE, TPM_AK_STATEMENT, TPM_EK_CERTIFICATE
 from confsec.tee.tpm.simulated_boot import SimulatedBoot
+from confsec.tee.tpm.structures import AttestType
+from confsec.tee.tpm.subject import Subject
 from confsec.tee.tpm.verifier import TpmVerifier
 from tests.tee.tpm.refusals import AZURE_ITEM, SCENES, SVSM_ITEM, gce_instance, relaxed
 from tests.tee.tpm.scenes import AT, Scene, platform
@@ -126,6 +129,16 @@ def test_what_rests_on_a_failed_check_is_not_vouched_for(check_id: str, missing:
 def test_without_an_essential_check_nothing_is_said() -> None:
     found = GOOD.changed(quote_members={"magic": 0}).verify()
     assert (found.claims, found.vouches, found.expires) == ({}, (), None)
+
+
+def test_an_attestation_of_another_type_is_never_read_as_the_wanted_one() -> None:
+    other = {"type": AttestType.TIME, "attested": b""}
+    changed = GOOD.changed(quote_members=other, key_attest_members=other)
+    subject = Subject(request=changed.request(), policy=GOOD.policy)
+    with pytest.raises(EvidenceError):
+        _ = subject.quote_info
+    with pytest.raises(EvidenceError):
+        _ = subject.creation_info
 
 
 # --- Claims -----------------------------------------------------------------------------------------------------------
