@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,9 @@ PROMPT = "the purple giraffe whispers at 4711"
 def confsec(*arguments: str) -> subprocess.CompletedProcess[str]:
     needs_packages("uvicorn", "xllamacpp")
     command = [sys.executable, "-m", "confsec", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    # readline, which pytest imports, puts the size of a terminal behind Python's back into what processes inherit.
+    environment = dict(os.environ)
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
 
 
 @pytest.mark.parametrize("arguments", [["demo", "--tamper", "nonsense"], ["demo", "replay"], ["demo", "--prompt", " "]])
