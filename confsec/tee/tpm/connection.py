@@ -22,7 +22,14 @@ from typing import Any, Final, Self, final
 
 from attrs import field, frozen
 
-from confsec.errors import BackendError, ConfigError, DecodeError, LocalProtocolError, MissingExtraError
+from confsec.errors import (
+    BackendError,
+    ConfigError,
+    DecodeError,
+    LocalProtocolError,
+    MissingExtraError,
+    StateChangedError,
+)
 from confsec.protocol.wire import Reader
 from confsec.tee.tpm import commands
 from confsec.tee.tpm.evidence import TpmKey, TpmQuote
@@ -422,17 +429,33 @@ class Connection:
 
     # --- Odds and ends ------------------------------------------------------------------------------------------------
 
-    def read_nv(self, index: int) -> bytes | None:
-        """Read an NV index with its own, empty, password. None where there is none."""
+    def read_nv(self, index: int, *, by_owner: bool = False) -> bytes | None:
+        """Read an NV index with its own, or the owner's, empty password. None where there is none."""
         with self._named(index) as handle:
             if handle is None:
                 return None
+            by = self._tss.ESYS_TR.OWNER if by_owner else handle
             size = int(self._esapi.nv_read_public(handle)[0].nvPublic.dataSize)
             blocks = [
-                bytes(self._esapi.nv_read(handle, min(_NV_BLOCK, size - start), start))
+                bytes(self._esapi.nv_read(handle, min(_NV_BLOCK, size - start), start, by))
                 for start in range(0, size, _NV_BLOCK)
             ]
         return b"".join(blocks)
+
+    def write_nv(self, index: int, content: bytes) -> None:
+        """Write an NV index as its owner, and define it where there is none."""
+        tss = self._tss
+        with self._named(index) as handle:
+            if handle is None:
+                attributes = tss.TPMA_NV.OWNERREAD | tss.TPMA_NV.OWNERWRITE
+                attributes |= tss.TPMA_NV.AUTHREAD | tss.TPMA_NV.AUTHWRITE
+                public = tss.TPMS_NV_PUBLIC(
+                    nvIndex=index, nameAlg=tss.TPM2_ALG.SHA256, attributes=attributes, dataSize=len(content)
+                )
+                self._esapi.tr_close(self._esapi.nv_define_space(None, tss.TPM2B_NV_PUBLIC(nvPublic=public)))
+        with self._named(index) as handle:
+            for start in range(0, len(content), _NV_BLOCK):
+                self._esapi.nv_write(handle, content[start : start + _NV_BLOCK], start, tss.ESYS_TR.OWNER)
 
     @contextmanager
     def _primary(self, template: PublicArea, hierarchy: Any) -> Iterator[Any]:
@@ -492,7 +515,7 @@ def explain(error: Exception) -> BackendError:
 def _refused(code: int) -> BackendError:
     name = commands.RC_NAMES.get(commands.response_code(code), "an error")
     if commands.response_code(code) == commands.RC_POLICY_FAIL:
-        return BackendError(
+        return StateChangedError(
             "the TPM does not use the request key: a PCR was extended since it was attested",
             got=f"{name} (0x{code:03x})",
             hint="Requests for this node are over until its next epoch",

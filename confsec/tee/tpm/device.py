@@ -139,9 +139,16 @@ class TpmDevice:
         """
         return await self._work(lambda tpm: tpm.activate_credential(credential_blob, encrypted_secret, source))
 
-    async def read_nv(self, index: int) -> bytes | None:
-        """Return the content of an NV index, or None where there is none. Raises `BackendError`."""
-        return await self._work(lambda tpm: tpm.read_nv(index))
+    async def read_nv(self, index: int, *, by_owner: bool = False) -> bytes | None:
+        """Return the content of an NV index, or None where there is none. Raises `BackendError`.
+
+        It is read with the password of the index, or of the owner: both are empty, or it is not for us.
+        """
+        return await self._work(lambda tpm: tpm.read_nv(index, by_owner=by_owner))
+
+    async def write_nv(self, index: int, content: bytes) -> None:
+        """Write an NV index as its owner; where there is none, define one of that size. Raises `BackendError`."""
+        await self._work(lambda tpm: tpm.write_nv(index, content))
 
     async def count_loaded(self) -> tuple[int, int]:
         """Return how many objects and how many sessions are loaded now. Raises `BackendError`."""
