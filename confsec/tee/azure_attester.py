@@ -25,7 +25,15 @@ from confsec.tee.azure import HclReport, HclReportType, RuntimeData
 from confsec.tee.tpm.device import TpmDevice
 from confsec.tee.tpm.structures import PublicArea
 
-__all__ = ["HCL_REPORT_INDEX", "TD_QUOTE_URL", "USER_DATA_INDEX", "AzureAttester", "AzureEpoch", "fetch_td_quote"]
+__all__ = [
+    "HCL_REPORT_INDEX",
+    "TD_QUOTE_URL",
+    "USER_DATA_INDEX",
+    "AzureAttester",
+    "AzureEpoch",
+    "Tee",
+    "fetch_td_quote",
+]
 
 HCL_REPORT_INDEX: Final = 0x01400001
 """The NV index with the HCL report (kinvolk/azure-cvm-tooling, az-cvm-vtpm)."""
@@ -42,6 +50,7 @@ _TIMEOUT: Final = 15.0
 _PAUSE: Final = 0.25
 
 Tee = Literal["sev-snp", "tdx"]
+"""What is under the paravisor."""
 
 
 @final

@@ -76,12 +76,15 @@ PARENT_TEMPLATE: Final = PublicArea(
     symmetric=Symmetric(0x0006, 128, 0x0043),  # AES-128 in CFB mode, as the standard's own storage keys have it
     key=_POINT_TO_COME,
 )
+"""What request keys are children of: a storage key, which decrypts what it made and nothing else."""
+
 AK_TEMPLATE: Final = PublicArea(
     name_algorithm=BANK,
     attributes=_AK_ATTRIBUTES,
     scheme=Scheme(SchemeId.ECDSA, BANK),
     key=_POINT_TO_COME,
 )
+"""The attestation key: it signs what the TPM made, and nothing else, with ECDSA on P-256."""
 
 
 def request_key_template(policy: bytes) -> PublicArea:
