@@ -135,6 +135,7 @@ class Chain:
             nodes=urls, unsafe_no_tokens=tokens is None, epoch=epoch, poll_interval=0.05, epoch_grace=2.0
         )
         self.router = Router(config, self.wire, policy=policy, tokens=tokens, epochs=epochs)
+        each_attester: Sequence[Attester | None] = attesters or [None] * nodes
         self.nodes = [
             Node(
                 NodeConfig(epoch=epoch, challenge_interval=0.2),
@@ -143,7 +144,7 @@ class Chain:
                 describe_engine=describe_engine if attester else None,
                 epochs=epochs,
             )
-            for engine, attester in zip(self.engines, attesters or [None] * nodes, strict=True)
+            for engine, attester in zip(self.engines, each_attester, strict=True)
         ]
         self.wire.roles = {"relay": self.relay, "gateway": self.gateway, "router": self.router}
         self.wire.roles |= {f"node-{number}": node for number, node in enumerate(self.nodes)}

@@ -26,6 +26,7 @@ from confsec.protocol.manifest import Manifest
 from confsec.protocol.node_keys import node_key_config
 from confsec.protocol.platforms import FRESHNESS, KEY_CONFIG, MANIFEST, MEDIA_TYPES, SEV_SNP
 from confsec.protocol.policy import PRODUCTION
+from confsec.roles.fleet_nodes import appraise_shown
 from confsec.roles.node import CHALLENGE_TYPE
 from confsec.tee.demo_policy import UNSAFE_DEMO_POLICY
 from confsec.tee.sev_snp.subject import SNP_CERTIFICATES
@@ -119,16 +120,14 @@ async def test_router_with_the_production_policy_lists_no_simulated_node() -> No
 
 
 async def test_router_appraises_evidence_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from confsec.roles import fleet
-
     appraised: list[bytes] = []
-    appraise = fleet.appraise_shown
+    appraise = appraise_shown
 
     def counting(evidence: bytes, *args: object, **options: object) -> object:
         appraised.append(evidence)
         return appraise(evidence, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fleet, "appraise_shown", counting)
+    monkeypatch.setattr("confsec.roles.fleet.appraise_shown", counting)
     epochs = ToldEpochs()
     async with running_chain(
         2, attesters=[Changed(), Changed(EVIL)], policy=UNSAFE_DEMO_POLICY, epochs=epochs
@@ -290,7 +289,7 @@ def serve(chain: Chain, nodes: Sequence[tuple[bytes, bytes]], *, epoch: Epoch | 
     record = FleetRecord((epoch or fleet._epoch).beacon, tuple(sorted(entries))).encode()
     endorsements = fleet._nodes[0].keys[-1].endorsements.encoded
     fleet.record = lambda: record  # type: ignore[method-assign]
-    fleet.evidence = shown.get  # type: ignore[method-assign]
+    fleet.evidence = shown.get  # type: ignore[method-assign,assignment]
     fleet.endorsements = lambda digest: endorsements if digest in shown else None  # type: ignore[method-assign]
 
 
