@@ -11,7 +11,7 @@ from typing import Final
 import click
 from rich.console import Console
 
-from benchmarks import bhttp, blind_rsa, first_token, hpke_tpm, imports, issue, ohttp, sealed, spend, stream
+from benchmarks import appraise, bhttp, blind_rsa, first_token, hpke_tpm, imports, issue, ohttp, sealed, spend, stream
 from benchmarks.machine import describe_machine
 from benchmarks.measure import FULL, SMOKE, Plan
 from benchmarks.page import update_page
@@ -25,6 +25,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "stream": stream.run,
     "bhttp": bhttp.run,
     "sealed": sealed.run,
+    "appraise": appraise.run,
     "hpke_tpm": hpke_tpm.run,
     "first_token": first_token.run,
     "import": imports.run,
@@ -45,7 +46,7 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 def main(names: tuple[str, ...], *, with_peers: bool, as_json: bool, markdown: bool, smoke: bool) -> None:
     r"""Measure confsec: by default everything.
 
-    NAMEs: ohttp, stream, bhttp, sealed, hpke_tpm, first_token, import, spend, blind_rsa, issue.
+    NAMEs: ohttp, stream, bhttp, sealed, appraise, hpke_tpm, first_token, import, spend, blind_rsa, issue.
 
     \b
     For instance:  python -m benchmarks ohttp stream --peers

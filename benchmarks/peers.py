@@ -5,11 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Final, Self, final
 
+from attrs import frozen
+
 from benchmarks.measure import Contender
+from tests.interop.build import GO_SEV_GUEST, GO_TDX_GUEST
 from tests.interop.peers import (
+    ANSWER_TIMEOUT,
     PROGRAMS,
     Peer,
     PeerError,
@@ -21,9 +27,40 @@ from tests.interop.peers import (
 )
 from tests.interop.token_peers import SIGNERS, TokenPeer
 
-__all__ = ["Peers"]
+__all__ = ["Appraiser", "Peers"]
+
+APPRAISERS: Final = {"sev-snp": GO_SEV_GUEST, "tdx": GO_TDX_GUEST}
+"""Who verifies evidence, by the kind of TEE."""
 
 NOT_IN_NPM: Final = "JS ohttp-ts, ohttp-js"
+
+
+@final
+@frozen
+class Appraiser:
+    """Somebody else's verifier."""
+
+    name: str
+    peer: Peer
+
+    def contenders(self, evidence: Mapping[str, bytes], at: datetime, *, refusal: str = "") -> dict[str, Contender]:
+        """Return its two steps, alone and together. Raises `PeerError` if it does not end with `refusal`, or well."""
+        fields = {"evidence": dict(evidence), "at": int(at.timestamp()), "refusal": refusal}
+        self.peer.call("appraise", timeout=ANSWER_TIMEOUT, **fields)
+
+        def step(what: str, iterations: int) -> float:
+            answer = self.peer.call("bench", timeout=600, what=what, iterations=iterations, **fields)
+            return float(answer["seconds"])
+
+        return {
+            f"{self.name}, verify": partial(step, "verify"),
+            f"{self.name}, validate": partial(step, "validate"),
+            f"{self.name}, both": lambda count: step("verify", count) + step("validate", count),
+        }
+
+    def sample(self) -> dict[str, bytes]:
+        """Return the evidence that it tests itself with."""
+        return {name: bytes.fromhex(value) for name, value in self.peer.call("sample")["evidence"].items()}
 
 
 @final
@@ -36,6 +73,7 @@ class Peers:
         self._wanted = wanted
         self._running: dict[str, Peer] = {}
         self._signers: dict[str, Peer] | None = None
+        self._appraisers: dict[str, Peer] | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -67,6 +105,14 @@ class Peers:
         if self._signers is None:
             self._signers = self._start(SIGNERS)
         return {name: _signer(TokenPeer(peer), step, private_key) for name, peer in self._signers.items()}
+
+    def appraiser(self, tee: str) -> Appraiser | None:
+        """Return the one who verifies evidence of a TEE. Why there is none goes to `missing`."""
+        if self._appraisers is None:
+            self._appraisers = self._start({program.name: program for program in APPRAISERS.values()})
+        name = APPRAISERS[tee].name
+        peer = self._appraisers.get(name)
+        return None if peer is None else Appraiser(name, peer)
 
     def take_missing(self) -> dict[str, str]:
         """Return what was missing since this was asked last."""

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import ohttp, sealed
+from benchmarks import appraise_cases, ohttp, sealed
 from benchmarks.__main__ import BENCHMARKS, PAGE
+from benchmarks.appraise import clear_caches
 from benchmarks.measure import SMOKE, measure, ratio_of, spread_of
 from benchmarks.page import update_page
 from benchmarks.report import Report, Row, at_least, at_most, cost, markdown_table, share, speed_up
@@ -99,6 +100,49 @@ def count_hmacs(work: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> Co
     with monkeypatch.context() as patch:
         patch.setattr(hmac, "digest", counting)
         work()
+    return counted
+
+
+@pytest.mark.parametrize("platform", ["sev-snp", "tdx", "tpm"])
+def test_bare_signatures_are_those_that_a_verifier_checks(platform: str) -> None:
+    _, case = appraise_cases.node_case(platform)
+    clear_caches()
+    assert count_signatures(case.verify) == count_signatures(case.verify_signatures) != Counter()
+
+
+@pytest.mark.vectors
+@pytest.mark.parametrize("make", [appraise_cases.real_snp, appraise_cases.real_tdx])
+def test_bare_signatures_are_those_of_real_evidence(
+    make: Callable[[], appraise_cases.Case | None], shared_vectors: Path
+) -> None:
+    case = make()
+    assert case is not None
+    clear_caches()
+    assert count_signatures(case.verify) == count_signatures(case.verify_signatures)
+
+
+@pytest.mark.parametrize("platform", ["sev-snp", "tdx", "tpm"])
+def test_evidence_that_was_seen_before_is_checked_with_the_signatures_of_its_tee_alone(platform: str) -> None:
+    _, case = appraise_cases.node_case(platform)
+    case.verify()
+    assert sum(count_signatures(case.verify).values()) == {"sev-snp": 1, "tdx": 2, "tpm": 2}[platform]
+
+
+def count_signatures(work: Callable[[], None]) -> Counter[tuple[str, int]]:
+    """Return how often `work` verifies signatures with keys of which kind and size."""
+    counted: Counter[tuple[str, int]] = Counter()
+
+    def profile(frame: object, event: str, called: Any) -> None:
+        key: Any = getattr(called, "__self__", None)
+        if event == "c_call" and called.__name__ == "verify" and hasattr(key, "key_size"):
+            counted[type(key).__name__, key.key_size] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
     return counted
 
 

@@ -27,11 +27,14 @@ __all__ = [
     "GO_CIRCL",
     "GO_OPENPCC",
     "GO_PAT",
+    "GO_SEV_GUEST",
+    "GO_TDX_GUEST",
     "JS_BHTTP",
     "JS_PRIVACYPASS",
     "PROGRAMS",
     "RUST",
     "RUST_PRIVACYPASS",
+    "TEE_PROGRAMS",
     "TOKEN_PROGRAMS",
     "PeerMissingError",
     "Program",
@@ -154,6 +157,25 @@ RUST_PRIVACYPASS = Program(
 TOKEN_PROGRAMS = (GO_CIRCL, GO_PAT, JS_PRIVACYPASS, RUST_PRIVACYPASS)
 """Those that have blind signatures or tokens."""
 
+GO_SEV_GUEST = Program(
+    name="Go go-sev-guest v0.15.0",
+    tool=("go", "version"),
+    folder="go-sev-guest",
+    also="go",
+    builds=(("go", "build", "-o", "sev-guest-peer", "."),),
+    run=("./sev-guest-peer",),
+)
+GO_TDX_GUEST = Program(
+    name="Go go-tdx-guest v0.3.1",
+    tool=("go", "version"),
+    folder="go-tdx-guest",
+    also="go",
+    builds=(("go", "build", "-o", "tdx-guest-peer", "."),),
+    run=("./tdx-guest-peer",),
+)
+TEE_PROGRAMS = (GO_SEV_GUEST, GO_TDX_GUEST)
+"""Those that verify evidence of a TEE."""
+
 
 def build(program: Program, report: Callable[[str], None] = print) -> tuple[str, ...]:
     """Build `program` unless it is built already, and return the command that starts it.
@@ -246,7 +268,7 @@ def _line_with(pattern: re.Pattern[str], output: str) -> str:
 
 
 if __name__ == "__main__":
-    for each in (*PROGRAMS, *TOKEN_PROGRAMS):
+    for each in (*PROGRAMS, *TOKEN_PROGRAMS, *TEE_PROGRAMS):
         try:
             build(each)
         except PeerMissingError as exc:

@@ -72,6 +72,12 @@ type Command struct {
 	RedemptionContext Octets   `json:"redemption_context"`
 	Origins           []string `json:"origins"`
 
+	// Evidence of a TEE with what travels beside it, by name, and when it has to be valid, in seconds since 1970.
+	Evidence map[string]Octets `json:"evidence"`
+	At       int64             `json:"at"`
+	// What the verification has to end with, if not well: only TDX.
+	Refusal string `json:"refusal"`
+
 	What       string `json:"what"`
 	Size       int    `json:"size"`
 	Iterations int    `json:"iterations"`
