@@ -65,11 +65,6 @@ class SnpSubject:
     request: VerificationRequest
 
     @property
-    def platform(self) -> str:
-        """The row of the table of platforms."""
-        return self.request.platform.name
-
-    @property
     def has_tpm(self) -> bool:
         """Whether a TPM's PCRs tell the system, so that the measurement is of the firmware alone."""
         return self.request.platform.has_tpm

@@ -30,11 +30,14 @@ from confsec.tee.sev_snp.evidence import (
 )
 from confsec.tee.sev_snp.floors import AMD_FLOORS_2026_10
 from confsec.tee.sev_snp.policy import SnpPolicy
+from confsec.tee.sev_snp.report import signature
+from confsec.tee.sev_snp.subject import SnpSubject
 from confsec.tee.sev_snp.verifier import SnpVerifier
 from confsec.tee.simulated import amd
-from confsec.tee.simulated.amd import UNSAFE_SIMULATED_SNP, SimulatedAmd
+from confsec.tee.simulated.amd import UNSAFE_SIMULATED_SNP, VALID, SimulatedAmd
+from confsec.tee.simulated.issue import issue_certificate
 from confsec.tee.simulated.roots import SIMULATED_AMD_ROOTS, SIMULATED_OID
-from confsec.tee.x509 import decode_chain, verify_certificate_signature
+from confsec.tee.x509 import decode_chain, encode_chain, verify_certificate_signature
 from tests.tee.sev_snp.cases import (
     AMD,
     LOW,
@@ -328,3 +331,19 @@ def test_policy_of_low_floors_is_one() -> None:
     assert isinstance(low_floors()["tcb_floors"], tuple)
     assert isinstance(POLICY, SnpPolicy)
     assert FirmwareVersion(1, 2, 3).encode() == bytes((3, 2, 1))
+
+
+def test_signing_key_that_is_not_on_a_curve_signs_nothing() -> None:
+    """The check of the key stops the table before; the signature's check does not rely on that."""
+    leaf = issue_certificate(
+        AMD.ask_signer,
+        subject=vcek().certificate.subject,
+        public_key=AMD.ask.public_key_info,
+        serial=0,
+        valid=VALID,
+        extensions=vcek().certificate.extensions,
+    )
+    chain = encode_chain((leaf, AMD.ask, AMD.ark))
+    subject = SnpSubject(POLICY, request({"sev-snp": vcek().sign(report()).encode()}, chain=chain, crl=None))
+    assert signature(subject).status is Status.FAIL
+    assert subject.crl_flaw is None
