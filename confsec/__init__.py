@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from confsec.errors import (
+    AppraisalError,
     BackendError,
     BusyError,
     ConfigError,
@@ -32,6 +33,7 @@ from confsec.errors import (
     ProofError,
     RemoteProtocolError,
     ReplayError,
+    StateChangedError,
     TokenError,
     TransparencyError,
     TransportError,
@@ -47,9 +49,12 @@ if TYPE_CHECKING:
     from confsec.protocol.policy import UNSAFE_UNATTESTED
     from confsec.protocol.proof import Proof
     from confsec.sync_client import SyncClient
+    from confsec.tee.demo_policy import UNSAFE_DEMO_POLICY
 
 __all__ = [
+    "UNSAFE_DEMO_POLICY",
     "UNSAFE_UNATTESTED",
+    "AppraisalError",
     "BackendError",
     "BusyError",
     "Client",
@@ -74,6 +79,7 @@ __all__ = [
     "RemoteProtocolError",
     "ReplayError",
     "ServiceDirectory",
+    "StateChangedError",
     "SyncClient",
     "TokenError",
     "TransparencyError",
@@ -89,6 +95,7 @@ _IMPORTED_WHEN_USED: Final = {
     "Proof": "confsec.protocol.proof",
     "ServiceDirectory": "confsec.protocol.directory",
     "SyncClient": "confsec.sync_client",
+    "UNSAFE_DEMO_POLICY": "confsec.tee.demo_policy",
     "UNSAFE_UNATTESTED": "confsec.protocol.policy",
 }
 

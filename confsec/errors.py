@@ -61,6 +61,7 @@ __all__ = [
     "AppraisalError",
     "BackendError",
     "BusyError",
+    "CheckLike",
     "ConfigError",
     "ConfsecError",
     "ConnectError",

@@ -31,6 +31,7 @@ __all__ = [
     "passed",
     "require_passed",
     "run_checks",
+    "show",
     "skipped",
 ]
 

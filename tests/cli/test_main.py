@@ -181,6 +181,7 @@ WRONG = [
     [*NODE, "--model", "missing.gguf"],
     [*NODE, "--model", "a.gguf", "--engine", "http://127.0.0.1:1"],
     ["node", "--tee", "sgx"],
+    ["node", "--tpm-tcti", "device:/nowhere/tpm"],
     ["node", "--tee", "tpm", "--tpm-tcti", "device:/dev/null/tpm"],
     [*NODE, "--tpm-ak", "somewhere"],
     # files

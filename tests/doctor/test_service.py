@@ -16,6 +16,8 @@ from confsec.doctor.service import look_at_service
 from confsec.errors import BusyError, ConfigError, EngineError
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy
+from confsec.tee.demo_policy import UNSAFE_DEMO_POLICY
+from confsec.tee.simulated.attester import SimulatedSnpAttester
 from tests.roles.chain import Chain, ToRelay, running_chain
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +79,27 @@ async def test_service_without_evidence_is_a_problem_under_the_production_policy
     assert (finding.id, finding.level) == ("service.evidence", Level.PROBLEM)
     assert "[appraisal]" in finding.what
     assert "evidence.platform" in finding.what
+
+
+async def test_visit_says_what_vouches_for_the_nodes_and_what_is_left_to_assume() -> None:
+    attesters = [SimulatedSnpAttester() for _ in range(2)]
+    async with running_chain(2, attesters=attesters, policy=UNSAFE_DEMO_POLICY) as chain:
+        findings = await visit(chain, policy=UNSAFE_DEMO_POLICY)
+    assert last_step(findings).id == "service.node"
+    assert "sev-snp" in findings["service.platform"].what
+    assert findings["service.simulated"].level is Level.WARNING
+    assert "amd" in findings["service.assumes"].what
+    assert "can be used until" in findings["service.expires"].what
+    assert "service.unattested" not in findings
+
+
+async def test_node_that_the_policy_refuses_is_named_with_the_checks_that_refuse() -> None:
+    attesters = [SimulatedSnpAttester(), SimulatedSnpAttester(measurement=b"\x66" * 48)]
+    async with running_chain(2, attesters=attesters, policy=UNSAFE_UNATTESTED) as chain:
+        findings = await visit(chain, policy=UNSAFE_DEMO_POLICY)
+    assert findings["service.refused"].level is Level.WARNING
+    assert "[sev-snp.measurement, binding.operating-system]" in findings["service.refused"].what
+    assert findings["service.node"].level is Level.OK
 
 
 async def test_fleet_that_is_smaller_than_the_policy_asks_for() -> None:
