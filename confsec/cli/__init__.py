@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "proxy": "Offer a private service as a local OpenAI-compatible server.",
     "wallet": "Look into a wallet of anonymous tokens, and fill it.",
     "verify": "Check a Proof offline.",
+    "policy": "Read policies, and try them before they decide.",
     "doctor": "Look for what is wrong here, and say what to do.",
     "keys": "Make a gateway's keys, and the directory file for its users.",
     "relay": "Run a relay: it sees who asks, and nothing else.",

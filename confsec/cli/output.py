@@ -27,6 +27,7 @@ __all__ = [
     "MAX_POLICY",
     "console",
     "constant_policy",
+    "find_policy",
     "print_json",
     "proof_tree",
     "read_bytes",
@@ -111,6 +112,15 @@ def constant_policy(name: str) -> Policy:
             return policy
     published = ", ".join(policy.name for policy in POLICIES.constants)
     raise ConfigError("this version publishes no such policy", got=name, want=published)
+
+
+def find_policy(file_or_name: str) -> Policy:
+    """Return the constant of this name, or else read the file. Raises `ConfigError`."""
+    from confsec.tee.registry import POLICIES
+
+    if file_or_name in {policy.name for policy in POLICIES.constants}:
+        return constant_policy(file_or_name)
+    return read_policy(Path(file_or_name))
 
 
 def run_async(
