@@ -13,6 +13,7 @@ import click
 from attrs import frozen
 
 from confsec.cli.output import console, print_json, proof_tree, run_async, write_bytes
+from confsec.demo.tees import DEMO_TEES, choose_demo_tee
 from confsec.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _Options:
     model: str
     proof: Path | None
     tamper: tuple[str, ...]
+    tee: str
     as_json: bool
 
 
@@ -49,6 +51,13 @@ class _Options:
 @click.option("--model", default="", metavar="FILE", help="A GGUF file for the embedded llama.cpp.")
 @click.option("--proof", type=click.Path(path_type=Path), metavar="FILE", help="Write the Proof to FILE.")
 @click.option("--tamper", metavar="all|NAME…", help="Attack the running service, and show what stands in the way.")
+@click.option(
+    "--tee",
+    type=click.Choice(DEMO_TEES),
+    default="auto",
+    show_default=True,
+    help="What the nodes attest with: a software TPM each (swtpm), if it is here, or simulated TEEs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(
     names: tuple[str, ...],
@@ -57,6 +66,7 @@ def command(
     model: str,
     proof: Path | None,
     tamper: str | None,
+    tee: str,
     *,
     as_json: bool,
 ) -> int:
@@ -76,7 +86,7 @@ def command(
     chosen = _chosen_attacks(tamper, names)
     if not prompt.strip():
         raise ConfigError("the prompt is empty", hint="Say something: --prompt TEXT")
-    options = _Options(prompt=prompt, engine=engine, model=model, proof=proof, tamper=chosen, as_json=as_json)
+    options = _Options(prompt=prompt, engine=engine, model=model, proof=proof, tamper=chosen, tee=tee, as_json=as_json)
     return run_async(lambda: _demo(options))
 
 
@@ -112,10 +122,12 @@ async def _demo(options: _Options) -> int:
     from confsec.demo.service import DemoSettings, start_demo
 
     _check(options)
+    tee, told = choose_demo_tee(options.tee)
     settings = DemoSettings(
-        tokens=True, engine=options.engine, model=options.model, epoch=600 if options.tamper else _EPOCH
+        tokens=True, engine=options.engine, model=options.model, epoch=600 if options.tamper else _EPOCH, tee=tee
     )
     out = console(stderr=options.as_json)
+    out.print(f"{told}\n", markup=False, highlight=False)
     if options.engine:
         await _check_engine(options.engine)
     with tempfile.TemporaryDirectory(prefix="confsec-demo-") as folder:

@@ -13,7 +13,6 @@ from confsec.backends.api import HttpRequest
 from confsec.client import Client, PrivateInfo, private_info
 from confsec.demo.service import DemoService
 from confsec.errors import EngineError
-from confsec.protocol.policy import UNSAFE_UNATTESTED
 
 __all__ = [
     "CLIENT_ADDRESS",
@@ -114,10 +113,8 @@ class Turn:
 
 
 def new_client(service: DemoService) -> Client:
-    """Return a client of the demo service. Nothing vouches for its nodes, and the name of the policy says so."""
-    return Client(
-        service.directory_file, policy=UNSAFE_UNATTESTED, wallet=service.wallet, source_address=CLIENT_ADDRESS
-    )
+    """Return a client of the demo service. No hardware vouches for its nodes, and the policy's name says so."""
+    return Client(service.directory_file, policy=service.policy, wallet=service.wallet, source_address=CLIENT_ADDRESS)
 
 
 async def fetch_tokens(service: DemoService, client: Client) -> tuple[Hop, ...]:

@@ -14,11 +14,14 @@ from confsec.backends.api import HttpRequest
 from confsec.backends.http import HttpTransport
 from confsec.demo.processes import RoleProcess, start_role
 from confsec.demo.tap import Tap, open_tap
+from confsec.demo.tees import node_options
 from confsec.demo.tokens import ISSUER_AUTHORITY, PASSPHRASE_VARIABLE, DemoIssuer, make_issuer
 from confsec.errors import DeadlineError, PeerError, TransportError
 from confsec.protocol.directory import IssuerEntry, ServiceDirectory
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.key_config import decode_key_configs
+from confsec.protocol.policy import Policy
+from confsec.tee.demo_policy import UNSAFE_DEMO_POLICY
 from confsec.wallet import Wallet
 
 __all__ = ["ROUTER_AUTHORITY", "DemoService", "DemoSettings", "start_demo"]
@@ -56,6 +59,9 @@ class DemoSettings:
     tokens: bool = False
     """Whether there is an issuer, and the router takes its tokens."""
 
+    tee: str = "simulated"
+    """What the nodes attest with: `tpm`, a software TPM each, or `simulated`."""
+
 
 @final
 @frozen
@@ -76,6 +82,12 @@ class DemoService:
 
     router_url: str = field(repr=False)
     """Where the router is, past its tap: the fleet record is a public file."""
+
+    tee: str
+    """What the nodes attest with."""
+
+    policy: Policy
+    """What the demo's own clients demand. It says in its name that nothing is proved about hardware."""
 
     issuer: DemoIssuer | None = field(default=None, repr=False)
     """The issuer's private parts, where the service takes tokens: for the account, and for attacks."""
@@ -140,13 +152,14 @@ class _Builder:
 
     async def spawn_nodes(self) -> None:
         """Start all nodes side by side, since each loads a model."""
-        options = ["--epoch", str(self._settings.epoch), "--tee", "none"]
+        options = ["--epoch", str(self._settings.epoch)]
         if self._settings.engine:
             options += ["--engine", self._settings.engine]
         if self._settings.model:
             options += ["--model", self._settings.model]
-        for name in self._node_names():
-            await self._spawn(name, "node", *options)
+        tees = await node_options(self._stack, self._folder, self._settings.tee, self._node_names())
+        for name, tee in zip(self._node_names(), tees, strict=True):
+            await self._spawn(name, "node", *options, *tee)
 
     async def nodes_ready(self) -> list[str]:
         """Wait until all nodes listen, and return their URLs."""
@@ -163,7 +176,7 @@ class _Builder:
         """Start all that stands before the nodes, from behind to front."""
         payment = await self._start_issuer(self._issuer) if self._issuer else ["--unsafe-no-tokens"]
         epoch = ("--epoch", str(self._settings.epoch))
-        router = await self.start("router", *epoch, "--unsafe-unattested", *_repeat("--nodes", nodes), *payment)
+        router = await self.start("router", *epoch, "--unsafe-simulated", *_repeat("--nodes", nodes), *payment)
         gateway = await self.start("gateway", "--targets", f"{ROUTER_AUTHORITY}={router}")
         gateways = [f"{gateway}/gateway"] + [f"/issuer={url}/gateway" for url in self._issuer_gateway]
         relay = await self.start("relay", *_repeat("--gateways", gateways))
@@ -178,7 +191,15 @@ class _Builder:
         await _wait_for_fleet(router, self._settings.nodes)
         router_url = self.processes["router"].url
         return DemoService(
-            directory, directory_file, self.taps, self.processes, router_url, self._issuer, await self._open_wallet()
+            directory,
+            directory_file,
+            self.taps,
+            self.processes,
+            router_url,
+            self._settings.tee,
+            UNSAFE_DEMO_POLICY,
+            self._issuer,
+            await self._open_wallet(),
         )
 
     async def _start_issuer(self, issuer: DemoIssuer) -> list[str]:
