@@ -20,6 +20,7 @@ from confsec.conformance import (
     privacypass,
     sealed,
     sev_snp,
+    tdx,
     token_defects,
     tpm,
 )
@@ -53,6 +54,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     *cwt_eat.KINDS,
     *ear.KINDS,
     *sev_snp.KINDS,
+    *tdx.KINDS,
     *tpm.KINDS,
 )
 """The kinds of cases that consist of files."""
@@ -66,7 +68,6 @@ MISSING_PROTOCOLS: Final = {
     "nvidia": _ATTESTATION,
     "scitt": _LOG,
     "sigstore": _LOG,
-    "tdx": _ATTESTATION,
     "tlog": _LOG,
     "voprf": _VOPRF,
 }
