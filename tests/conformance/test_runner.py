@@ -37,6 +37,7 @@ ATTESTATION = {
     "cwt-eat": [21, 0, 3],  # tokens that are encrypted or have a MAC
     "ear": [21, 0, 0],
     "sev-snp": [38, 0, 0],
+    "tdx": [25, 0, 0],
     "tpm": [36, 0, 0],
 }
 """Sets whose cases are files of their own, a few for each file: how many cases passed, failed and were skipped."""
