@@ -132,7 +132,7 @@ class SnpSubject:
         """The certificates from the signing key's up to the root."""
         return find_path(self.leaf, self.certificates)
 
-    @property
+    @cached_property
     def pairs(self) -> tuple[tuple[Certificate, Certificate], ...]:
         """Each certificate of the path with that of its issuer."""
         return tuple(zip(self.path, self.path[1:], strict=False))
@@ -176,7 +176,7 @@ class SnpSubject:
         """The generation, as the certificate has it."""
         return self.chip.product
 
-    @property
+    @cached_property
     def leaf_kind(self) -> SigningKey:
         """The kind of the signing key, as its certificate has it."""
         return next(key for key, name in _LEAF_NAMES.items() if name == self.leaf.subject.common_name)
