@@ -50,6 +50,7 @@ _TDX: Final = ("chain_checks", "collateral", "subject", "tcb", "tcb_checks", "td
 _TPM: Final = (
     "ak_checks",
     "certificates",
+    "credential",
     "key_checks",
     "quote_checks",
     "registrar",
@@ -74,10 +75,11 @@ PARTS: Final = (
     ),
     Part("tdx", tuple(f"confsec.tee.tdx.{name}" for name in _TDX), ("tests/tee/tdx",)),
     Part(
-        "tpm",
-        (*(f"confsec.tee.tpm.{name}" for name in _TPM), "confsec.tee.event_log", "confsec.tee.measured_boot"),
-        ("tests/tee/tpm", "tests/tee/test_event_log.py"),
+        "measured-boot",
+        ("confsec.tee.event_log", "confsec.tee.measured_boot", "confsec.tee.cel"),
+        ("tests/tee/test_measured_boot.py", "tests/tee/test_cel.py", "tests/tee/test_event_log.py"),
     ),
+    Part("tpm", tuple(f"confsec.tee.tpm.{name}" for name in _TPM), ("tests/tee/tpm",)),
 )
 """What is looked at."""
 

@@ -191,6 +191,15 @@ def test_an_event_has_no_digest_twice() -> None:
         EventLog.decode(good[:place] + b"\x04\x00" + good[place + 2 :])
 
 
+@pytest.mark.parametrize("count", [0, 2, 1 << 31])
+def test_an_event_says_how_many_digests_it_has(count: int) -> None:
+    whole = log(event(0, b"x")).encode()
+    place = len(log().encode()) + 8
+    assert whole[place : place + 4] == (1).to_bytes(4, "little")
+    with pytest.raises(DecodeError, match="another number of digests"):
+        EventLog.decode(whole[:place] + count.to_bytes(4, "little") + whole[place + 4 :])
+
+
 # --- Replay -----------------------------------------------------------------------------------------------------------
 
 

@@ -6,9 +6,11 @@ import pytest
 
 from confsec.protocol.checks import Status
 from confsec.protocol.rats import TeeFindings
+from confsec.tee.tpm.structures import ClockInfo
 from confsec.tee.tpm.verifier import CHECKS
 from tests.tee.refusal import Baseline, Refusal
 from tests.tee.tpm.refusals import BASELINES, REFUSALS
+from tests.tee.tpm.scenes import Scene
 
 _INFORMS = {"tpm.quote-clock"}
 """What neither speaks for nor against trust has nothing to refuse."""
@@ -30,6 +32,15 @@ def test_every_check_accepts_what_is_good(baseline: Baseline) -> None:
         (check.id, check.why, check.got) for check in findings.checks if check.status in {Status.FAIL, Status.SKIP}
     ] == []
     assert findings.claims
+
+
+def test_the_clock_informs() -> None:
+    (clock,) = [check for check in Scene().verify().checks if check.id == "tpm.quote-clock"]
+    assert (clock.status, clock.why) == (Status.INFO, "the clock is certain")
+    assert clock.got == "boot 7, resumed 0 times, firmware 0x0001000200030004"
+    unsafe = Scene(quote_members={"clock": ClockInfo(1, 2, 3, safe=False)})
+    (clock,) = [check for check in unsafe.verify().checks if check.id == "tpm.quote-clock"]
+    assert (clock.status, clock.why) == (Status.INFO, "the clock may have gone back")
 
 
 def test_every_check_refuses_something() -> None:
