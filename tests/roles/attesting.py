@@ -24,6 +24,7 @@ class ToldEpochs:
     def __init__(self) -> None:
         self.epoch = Epoch.local(int(system.now().timestamp()) - 60)
         self.error: BackendError | None = None
+        """What the next one who waits gets, once."""
         self._turned = anyio.Event()
 
     async def current(self) -> Epoch:
@@ -31,9 +32,12 @@ class ToldEpochs:
         return self.epoch
 
     async def wait_after(self, epoch: Epoch) -> Epoch:
+        await anyio.lowlevel.checkpoint()
         while self.epoch.began <= epoch.began:
             await self._turned.wait()
-        await anyio.lowlevel.checkpoint()
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
         return self.epoch
 
     def turn(self) -> Epoch:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import pairwise
+from typing import ClassVar
 
 import anyio
 import pytest
@@ -17,7 +18,7 @@ from confsec.backends.api import HttpRequest
 from confsec.client import Client
 from confsec.errors import AppraisalError, BackendError, ConfsecError, EvidenceError, PolicyError
 from confsec.protocol.appraisal import node_key_id
-from confsec.protocol.cmw import CmwRecord, Endorsements, Evidence
+from confsec.protocol.cmw import MAX_EVIDENCE, CmwRecord, Endorsements, Evidence
 from confsec.protocol.epoch import Epoch
 from confsec.protocol.fleet import FleetNode, FleetRecord
 from confsec.protocol.kem import MLKEM768_X25519
@@ -26,6 +27,8 @@ from confsec.protocol.manifest import Manifest
 from confsec.protocol.node_keys import node_key_config
 from confsec.protocol.platforms import FRESHNESS, KEY_CONFIG, MANIFEST, MEDIA_TYPES, SEV_SNP
 from confsec.protocol.policy import PRODUCTION
+from confsec.roles.asgi import Exchange, Role
+from confsec.roles.config import RoleConfig
 from confsec.roles.fleet_nodes import appraise_shown
 from confsec.roles.node import CHALLENGE_TYPE
 from confsec.tee.demo_policy import UNSAFE_DEMO_POLICY
@@ -237,6 +240,52 @@ async def test_service_without_any_new_evidence_stops_after_the_grace() -> None:
             while (await get(chain, "/v1/fleet"))[0] == 200:
                 await anyio.sleep(0.02)
         assert (await get(chain, "/healthz"))[0] == 503
+
+
+async def test_source_that_fails_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    epochs, nodes = ToldEpochs(), ToldEpochs()
+    nodes.epoch = epochs.epoch
+    async with running_chain(1, attesters=attesters(1), policy=UNSAFE_DEMO_POLICY, epochs=epochs) as chain:
+        chain.nodes[0]._epochs._source = nodes
+        epochs.error = BackendError("no witness answers")
+        epochs.turn()
+        await chain.nodes[0]._epochs.begin_epoch(epochs.epoch)
+        await until_record(chain, epochs.epoch, 1)
+    assert "nobody says which epoch it is" in caplog.text
+
+
+async def test_node_whose_endorsements_are_over_leaves_the_record() -> None:
+    async with running_chain(1, attesters=attesters(1), policy=UNSAFE_DEMO_POLICY) as chain:
+        node = chain.router._fleet._nodes[0]
+        assert node.keys[-1].expires is not None
+        node.keys[-1] = evolve(node.keys[-1], expires=system.now())
+        assert (await get(chain, "/v1/fleet"))[0] == 503
+
+
+class Odd(Role):
+    """A node that says that it is well, and then keeps the router waiting or gives too much."""
+
+    name: ClassVar = "node"
+
+    def __init__(self, *, slow: bool) -> None:
+        super().__init__(RoleConfig(), {("GET", "/v1/evidence"): self._wait if slow else self._flood})
+
+    async def _wait(self, exchange: Exchange) -> None:
+        await anyio.sleep_forever()
+
+    async def _flood(self, exchange: Exchange) -> None:
+        await exchange.answer(200, (), bytes(MAX_EVIDENCE + 1))
+
+
+@pytest.mark.parametrize(("slow", "code"), [(True, "deadline"), (False, "limit")])
+async def test_node_that_is_too_slow_or_shows_too_much_is_left_out(
+    *, slow: bool, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_chain(2, attesters=attesters(2), policy=UNSAFE_DEMO_POLICY) as chain:
+        chain.router._fleet._timeout = 0.3
+        chain.wire.roles["node-1"] = Odd(slow=slow)
+        await until_record(chain, (await record_of(chain)).epoch, 1)
+    assert f"the node http://node-1 shows no evidence: {code}" in caplog.text
 
 
 async def test_node_whose_clock_is_ahead_stays_listed() -> None:
