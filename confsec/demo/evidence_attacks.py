@@ -34,13 +34,13 @@ from confsec.tee.api import Attester
 from confsec.tee.simulated.attester import SimulatedSnpAttester
 from confsec.tee.tpm.simulated_boot import SimulatedBoot
 
-__all__ = ["EVIDENCE_ATTACKS"]
+__all__ = ["EVIDENCE_ATTACKS", "Genuine", "genuine"]
 
 _X_WING: Final = 0x647A
 
 
 @frozen
-class _Genuine:
+class Genuine:
     """What the honest router shows."""
 
     epoch: Epoch
@@ -51,7 +51,8 @@ class _Genuine:
         return dict(Evidence.decode(self.nodes[which].evidence).items)
 
 
-async def _genuine(target: Target) -> _Genuine:
+async def genuine(target: Target) -> Genuine:
+    """Fetch what the honest router shows to anybody. Raises what `Target.through` raises, and `PeerError`."""
     record = FleetRecord.decode(await _file(target, FLEET_PATH))
     nodes = [
         ShownNode(
@@ -61,7 +62,7 @@ async def _genuine(target: Target) -> _Genuine:
         )
         for node in record.nodes
     ]
-    return _Genuine(record.epoch, tuple(nodes))
+    return Genuine(record.epoch, tuple(nodes))
 
 
 async def _file(target: Target, path: str) -> bytes:
@@ -82,77 +83,77 @@ def _with_items(node: ShownNode, items: dict[str, CmwRecord]) -> ShownNode:
 
 
 async def _changed_measurement(target: Target) -> None:
-    genuine = await _genuine(target)
-    async with _another_system(target.service.tee, genuine.epoch) as shown:
-        name = node_key_id(shown.evidence)
-        await _show(target, genuine.epoch, [ShownNode.of(shown.evidence, shown.endorsements, name)])
+    shown = await genuine(target)
+    async with _another_system(target.service.tee, shown.epoch) as other:
+        node = ShownNode.of(other.evidence, other.endorsements, node_key_id(other.evidence))
+        await _show(target, shown.epoch, [node])
 
 
 async def _relayed_evidence(target: Target) -> None:
-    genuine = await _genuine(target)
+    shown = await genuine(target)
     own = node_key_config(kem_from_id(_X_WING).generate(system.randbytes))
-    items = genuine.items(0) | {KEY_CONFIG: CmwRecord(MEDIA_TYPES[KEY_CONFIG], encode_key_configs([own]))}
-    await _show(target, genuine.epoch, [evolve(_with_items(genuine.nodes[0], items), node_id=node_id(own))])
+    items = shown.items(0) | {KEY_CONFIG: CmwRecord(MEDIA_TYPES[KEY_CONFIG], encode_key_configs([own]))}
+    await _show(target, shown.epoch, [evolve(_with_items(shown.nodes[0], items), node_id=node_id(own))])
 
 
 async def _evidence_of_another_node(target: Target) -> None:
-    genuine = await _genuine(target)
-    first, second = genuine.nodes[:2]
-    await _show(target, genuine.epoch, [evolve(second, node_id=first.node_id)])
+    shown = await genuine(target)
+    first, second = shown.nodes[:2]
+    await _show(target, shown.epoch, [evolve(second, node_id=first.node_id)])
 
 
 async def _swapped_evidence(target: Target) -> None:
-    genuine = await _genuine(target)
-    first, second = genuine.nodes[:2]
-    await _show(target, genuine.epoch, [evolve(second, node_id=first.node_id, digest=first.entry.evidence_digest)])
+    shown = await genuine(target)
+    first, second = shown.nodes[:2]
+    await _show(target, shown.epoch, [evolve(second, node_id=first.node_id, digest=first.entry.evidence_digest)])
 
 
 async def _old_evidence(target: Target) -> None:
-    genuine = await _genuine(target)
-    await _show(target, Epoch.local(int(genuine.epoch.began.timestamp()) + 1), genuine.nodes)
+    shown = await genuine(target)
+    await _show(target, Epoch.local(int(shown.epoch.began.timestamp()) + 1), shown.nodes)
 
 
 async def _challenge_evidence(target: Target) -> None:
     """Have a node answer an auditor's challenge, and show that to a client as its evidence."""
-    genuine = await _genuine(target)
+    shown = await genuine(target)
     url = target.service.processes["node-1"].url + "/v1/challenge"
     headers = (("content-type", "application/octet-stream"),)
-    request = HttpRequest(method="POST", url=url, headers=headers, content=genuine.epoch.nonce)
+    request = HttpRequest(method="POST", url=url, headers=headers, content=shown.epoch.nonce)
     async with target.transport.stream(request) as response:
         content = b"".join([part async for part in response.content])
         if response.status != 200:
             raise PeerError("the node does not answer a challenge", status=response.status)
     answered = node_key_id(Evidence.decode(content))
-    (node,) = [each for each in genuine.nodes if each.node_id == answered]
-    await _show(target, genuine.epoch, [evolve(node, evidence=content)])
+    (node,) = [each for each in shown.nodes if each.node_id == answered]
+    await _show(target, shown.epoch, [evolve(node, evidence=content)])
 
 
 async def _spliced_item(target: Target) -> None:
-    genuine = await _genuine(target)
-    label = TPM_QUOTE if TPM_QUOTE in genuine.items(0) else SEV_SNP
-    items = genuine.items(0) | {label: genuine.items(1)[label]}
-    await _show(target, genuine.epoch, [_with_items(genuine.nodes[0], items)])
+    shown = await genuine(target)
+    label = TPM_QUOTE if TPM_QUOTE in shown.items(0) else SEV_SNP
+    items = shown.items(0) | {label: shown.items(1)[label]}
+    await _show(target, shown.epoch, [_with_items(shown.nodes[0], items)])
 
 
 async def _changed_evidence(target: Target) -> None:
-    genuine = await _genuine(target)
-    label = TPM_QUOTE if TPM_QUOTE in genuine.items(0) else SEV_SNP
-    record = genuine.items(0)[label]
+    shown = await genuine(target)
+    label = TPM_QUOTE if TPM_QUOTE in shown.items(0) else SEV_SNP
+    record = shown.items(0)[label]
     flipped = record.value[:90] + bytes([record.value[90] ^ 1]) + record.value[91:]
-    items = genuine.items(0) | {label: evolve(record, value=flipped)}
-    await _show(target, genuine.epoch, [_with_items(genuine.nodes[0], items)])
+    items = shown.items(0) | {label: evolve(record, value=flipped)}
+    await _show(target, shown.epoch, [_with_items(shown.nodes[0], items)])
 
 
 async def _no_evidence(target: Target) -> None:
-    genuine = await _genuine(target)
-    items = {KEY_CONFIG: genuine.items(0)[KEY_CONFIG]}
-    await _show(target, genuine.epoch, [_with_items(genuine.nodes[0], items)])
+    shown = await genuine(target)
+    items = {KEY_CONFIG: shown.items(0)[KEY_CONFIG]}
+    await _show(target, shown.epoch, [_with_items(shown.nodes[0], items)])
 
 
 async def _withheld_endorsements(target: Target) -> None:
-    genuine = await _genuine(target)
-    nodes = [evolve(node, endorsements=Endorsements.of({}).encoded) for node in genuine.nodes]
-    await _show(target, genuine.epoch, nodes)
+    shown = await genuine(target)
+    nodes = [evolve(node, endorsements=Endorsements.of({}).encoded) for node in shown.nodes]
+    await _show(target, shown.epoch, nodes)
 
 
 EVIDENCE_ATTACKS: Final = (

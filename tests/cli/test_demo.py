@@ -12,6 +12,7 @@ import pytest
 
 from confsec.cli import run
 from tests.support import needs_packages
+from tests.tee.tpm_device.swtpm import needs_swtpm
 
 PROMPT = "the purple giraffe whispers at 4711"
 
@@ -33,10 +34,12 @@ def test_wrong_words_are_one_line_and_exit_2(arguments: list[str], capsys: pytes
 @pytest.mark.slow
 def test_the_command_answers_in_json_and_its_proof_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     proof = tmp_path / "proof.cbor"
-    done = confsec("demo", "--json", "--prompt", PROMPT, "--proof", str(proof))
+    done = confsec("demo", "--tee", "simulated", "--json", "--prompt", PROMPT, "--proof", str(proof))
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     assert set(value) == {"answer", "hops", "proof", "timings"}
+    assert value["proof"]["simulated"] is True
+    assert {node["platform"] for node in value["proof"]["nodes"]} == {"sev-snp"}
     assert value["answer"].strip()
     assert [hop["name"] for hop in value["hops"] if hop["saw_client"]] == ["relay"]
     assert not any(hop["saw_prompt"] or hop["saw_answer"] for hop in value["hops"])
@@ -46,18 +49,36 @@ def test_the_command_answers_in_json_and_its_proof_verifies(tmp_path: Path, caps
 
 @pytest.mark.slow
 def test_the_command_shows_the_path_and_the_proof() -> None:
+    needs_swtpm()
     done = confsec("demo", "--prompt", PROMPT)
     assert done.returncode == 0, done.stderr
-    for shown in (PROMPT, "who saw what", "issuer-gateway", "Proof under the policy UNSAFE_UNATTESTED", "fleet.record"):
+    for shown in (
+        PROMPT,
+        "who saw what",
+        "issuer-gateway",
+        "Proof under the policy UNSAFE_DEMO_POLICY",
+        "tpm (SIMULATED)",
+    ):
         assert shown in done.stdout
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("tee", "status"), [("auto", 0), ("tpm", 2)])
+def test_the_command_says_what_would_bring_a_tpm(tee: str, status: int, tmp_path: Path) -> None:
+    needs_packages("uvicorn", "xllamacpp")
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    command = [sys.executable, "-m", "confsec", "demo", "--tee", tee]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
+    assert done.returncode == status, done.stderr
+    assert "apt-get install swtpm" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_the_command_shows_each_refusal() -> None:
-    done = confsec("demo", "--tamper", "changed-chunk", "replay", "--json")
+    done = confsec("demo", "--tee", "simulated", "--tamper", "changed-chunk", "replay", "old-evidence", "--json")
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
-    assert [outcome["name"] for outcome in value["tamper"]] == ["changed-chunk", "replay"]
+    assert [outcome["name"] for outcome in value["tamper"]] == ["changed-chunk", "replay", "old-evidence"]
     assert all(outcome["refused"] and outcome["code"] and outcome["why"] for outcome in value["tamper"])
 
 

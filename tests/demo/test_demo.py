@@ -13,12 +13,15 @@ import pytest
 from attrs import evolve
 
 from confsec.demo.attacks import ATTACKS, Attack, Target, run_attack
+from confsec.demo.evidence_attacks import EVIDENCE_ATTACKS, genuine
+from confsec.demo.evil_operator import EvilOperator, PromptSealedError
 from confsec.demo.run import CLIENT_ADDRESS, Turn, ask, chat_request, choose_model, fetch_tokens, new_client
 from confsec.demo.service import DemoService, DemoSettings, start_demo
 from confsec.errors import BackendError, ConnectError
 from confsec.protocol.proof import TokenUse, verify_proof
 from confsec.tee.registry import POLICIES
 from tests.support import needs_packages
+from tests.tee.tpm_device.swtpm import needs_swtpm
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -36,10 +39,13 @@ def _extras() -> None:
     needs_packages("uvicorn", "xllamacpp")
 
 
-@pytest.fixture(scope="module")
-async def service() -> AsyncGenerator[DemoService]:
+@pytest.fixture(scope="module", params=["simulated", "tpm"])
+async def service(request: pytest.FixtureRequest) -> AsyncGenerator[DemoService]:
+    tee: str = request.param
+    if tee == "tpm":
+        needs_swtpm()
     with tempfile.TemporaryDirectory() as folder:
-        async with start_demo(Path(folder), DemoSettings(epoch=600, tokens=True)) as started:
+        async with start_demo(Path(folder), DemoSettings(epoch=600, tokens=True, tee=tee)) as started:
             yield started
 
 
@@ -156,6 +162,27 @@ async def test_is_refused(service: DemoService, attack: Attack) -> None:
         await target.ask()
         outcome = await run_attack(attack, target)
     assert outcome.refused, outcome.why
+
+
+async def test_the_nodes_are_appraised_before_the_prompt_is_sealed(service: DemoService) -> None:
+    turn, _ = await question(service)
+    platform = {"simulated": "sev-snp", "tpm": "tpm"}[service.tee]
+    assert [node.platform.name for node in turn.info.proof.nodes if node.platform] == [platform] * 3
+    assert turn.info.proof.simulated
+
+
+def test_twelve_attacks_and_more_are_tried_six_of_them_with_evidence() -> None:
+    assert len(ATTACKS) >= 12
+    assert len(EVIDENCE_ATTACKS) >= 6
+
+
+async def test_an_operator_who_shows_the_truth_gets_the_prompt(service: DemoService) -> None:
+    """The evil operator is no obstacle by himself: what he shows is what is refused."""
+    async with Target(service, b"{}") as target:
+        shown = await genuine(target)
+        operator = EvilOperator(service.directory, shown.epoch.beacon, shown.nodes)
+        with pytest.raises(PromptSealedError):
+            await target.ask(operator, operator.directory)
 
 
 async def test_an_attack_that_works_is_reported_as_such(service: DemoService) -> None:
