@@ -29,6 +29,9 @@ def record(
     return tlv(0, encode_uint(number, 8)) + register + tlv(3, found) + content
 
 
+DIGESTS = tlv(3, tlv(SHA256, SHA256.digest(CONTENT)))
+
+
 def test_records_are_read_in_order() -> None:
     log = CelLog.decode(record(0) + record(1, register=tlv(0x6C, b"\x04")))
     assert [(each.number, each.register, each.of_td, each.content_type) for each in log.events] == [
@@ -65,6 +68,8 @@ def test_a_log_replays() -> None:
         record(0, digests=tlv(SHA256, bytes(32)) * 2),
         record(0, digests=tlv(SHA256, bytes(31))),
         record(0)[13:],
+        b"\x05" + record(0)[1:],
+        record(0).replace(DIGESTS, b"\x04" + DIGESTS[1:]),
     ],
 )
 def test_what_breaks_the_form_is_refused(data: bytes) -> None:
