@@ -37,7 +37,7 @@ __all__ = [
 
 _SHOWN = 100
 
-Subject = TypeVar("Subject")
+_Subject = TypeVar("_Subject")
 
 
 class Status(Enum):
@@ -100,7 +100,7 @@ class Finding(NamedTuple):
 
 
 @frozen
-class CheckDefinition(Generic[Subject]):
+class CheckDefinition(Generic[_Subject]):
     """One row of a table of checks."""
 
     id: str
@@ -109,13 +109,13 @@ class CheckDefinition(Generic[Subject]):
     section: str
     """Where the rule stands."""
 
-    look: Callable[[Subject], Finding]
+    look: Callable[[_Subject], Finding]
     """Computes the finding from the subject alone. A `ConfsecError` that it raises is a failed check."""
 
     essential: bool = False
     """What comes later in the table may not be looked at when this fails: nobody would have signed it."""
 
-    def run(self, subject: Subject) -> Check:
+    def run(self, subject: _Subject) -> Check:
         """Compute the check."""
         try:
             found = self.look(subject)
@@ -124,7 +124,7 @@ class CheckDefinition(Generic[Subject]):
         return Check(self.id, self.section, found.status, found.why, found.want, found.got)
 
 
-def run_checks(definitions: Iterable[CheckDefinition[Subject]], subject: Subject) -> tuple[Check, ...]:
+def run_checks(definitions: Iterable[CheckDefinition[_Subject]], subject: _Subject) -> tuple[Check, ...]:
     """Compute a table of checks in its order. After an essential one that fails, the rest is skipped."""
     checks: list[Check] = []
     stopped_by = ""

@@ -85,10 +85,19 @@ MAX_CHAIN: Final = 10
 """At most ten certificates come together: the longest path that we know has five."""
 
 BASIC_CONSTRAINTS: Final = "2.5.29.19"
+"""RFC 5280, section 4.2.1.9."""
+
 KEY_USAGE: Final = "2.5.29.15"
+"""RFC 5280, section 4.2.1.3."""
+
 SUBJECT_ALTERNATIVE_NAME: Final = "2.5.29.17"
+"""RFC 5280, section 4.2.1.6."""
+
 CRL_DISTRIBUTION_POINTS: Final = "2.5.29.31"
+"""RFC 5280, section 4.2.1.13."""
+
 EXTENDED_KEY_USAGE: Final = "2.5.29.37"
+"""RFC 5280, section 4.2.1.12."""
 
 _SECTION: Final = "RFC 5280, section 4.1"
 _PATH: Final = "RFC 5280, section 6.1"
@@ -96,6 +105,7 @@ _RECURRING_CERTIFICATES: Final = 64
 """How many certificates are remembered: those of authorities come back with each evidence."""
 _KEY_CERT_SIGN: Final = 5
 _CRL_SIGN: Final = 6
+
 # --- Structures -------------------------------------------------------------------------------------------------------
 
 

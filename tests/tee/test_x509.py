@@ -594,7 +594,7 @@ def test_published_certificates_are_read_as_cryptography_reads_them(folder: str,
     assert count > 5
 
 
-# --- Any bytes ---------------------------------------------------------------------------------------------------------
+# --- Any bytes --------------------------------------------------------------------------------------------------------
 
 
 @given(st.binary(max_size=400))

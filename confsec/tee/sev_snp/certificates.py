@@ -39,9 +39,16 @@ AMD_ROOTS: Final[Mapping[str, bytes]] = {
 """SHA-256 of each ARK in DER, by the name that a policy may use for it (https://kdsintf.amd.com)."""
 
 VCEK_GUID: Final = UUID("63da758d-e664-4564-adc5-f4b93be8accd")
+"""What the table of certificates calls that of a chip's key."""
+
 VLEK_GUID: Final = UUID("a8074bc2-a25a-483e-aae6-39c045a0b8a1")
+"""… and that of a cloud's key."""
+
 ASK_GUID: Final = UUID("4ab7b379-bbac-4fe4-a02f-05aef327c782")
+"""… and the intermediate's."""
+
 ARK_GUID: Final = UUID("c0b406a4-a803-4952-9743-3fb6014cd0ae")
+"""… and the root's."""
 
 _SECTION: Final = "AMD 57230, section 3"
 _ARC: Final = "1.3.6.1.4.1.3704.1"
@@ -106,7 +113,7 @@ def kds_url(product: Product, key: SigningKey, *, hwid: bytes = b"", tcb: Tcb | 
 
 @frozen
 class CertificateTable:
-    """What a host gives its guests beside a report: the auxblob of configfs-tsm (AMD 56421, section 4.1.8.1)."""
+    """What a host gives its guests beside a report: the auxblob of configfs-tsm."""
 
     entries: Mapping[UUID, bytes]
     """Certificates in DER or PEM by what they are."""

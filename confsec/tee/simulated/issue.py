@@ -50,7 +50,10 @@ PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 """What can sign here."""
 
 CERT_SIGN: Final = 5
+"""The bit keyCertSign of the key usage (RFC 5280, section 4.2.1.3)."""
+
 CRL_SIGN: Final = 6
+"""The bit cRLSign."""
 
 SIMULATED_MARK: Final[Mapping[str, Extension]] = {SIMULATED_OID: Extension(critical=True, value=NULL)}
 """The critical extension of every simulated certificate."""

@@ -48,7 +48,7 @@ __all__ = [
     "key_type",
 ]
 
-MLKEM768_P256: Final = 0x0050
+_MLKEM768_P256: Final = 0x0050
 """The KEM whose traditional half a TPM can hold (draft-ietf-hpke-pq-04)."""
 
 _POINT_SIZE: Final = 65
@@ -202,7 +202,7 @@ def key_policy(subject: Subject) -> Finding:
 
 def key_kem(subject: Subject) -> Finding:
     """Check that the KeyConfig is of the KEM with a half on P-256."""
-    return equal("the KEM of the KeyConfig", f"{subject.key_config.kem_id:#06x}", f"{MLKEM768_P256:#06x}")
+    return equal("the KEM of the KeyConfig", f"{subject.key_config.kem_id:#06x}", f"{_MLKEM768_P256:#06x}")
 
 
 def key_point(subject: Subject) -> Finding:
