@@ -127,9 +127,9 @@ async def _demo(options: _Options) -> int:
         tokens=True, engine=options.engine, model=options.model, epoch=600 if options.tamper else _EPOCH, tee=tee
     )
     out = console(stderr=options.as_json)
-    out.print(f"{told}\n", markup=False, highlight=False)
     if options.engine:
         await _check_engine(options.engine)
+    out.print(f"{told}\n", markup=False, highlight=False)
     with tempfile.TemporaryDirectory(prefix="confsec-demo-") as folder:
         async with AsyncExitStack() as stack:
             with out.status("starting relay, gateway, router and three nodes…"):

@@ -181,7 +181,7 @@ async def ask(
     return Turn(
         answer="".join(pieces),
         info=info,
-        hops=_hops(service, _Looked(began, prompt.encode(), _samples(bytes(raw)))),
+        hops=_hops(service, _Looked(began, json.dumps(prompt).encode(), _samples(bytes(raw)))),
         timings=timings,
     )
 

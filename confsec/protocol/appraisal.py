@@ -101,6 +101,9 @@ class AttestationResult:
     simulated: bool = False
     """At the top is a root whose private key is published: it proves nothing about hardware."""
 
+    collateral_numbers: Mapping[str, int] = field(factory=dict, repr=False)
+    """What issuers count of the collateral that was used."""
+
     expires: datetime | None = None
     """When the first certificate, list or collateral that was used ends; None where nothing does."""
 
@@ -257,6 +260,7 @@ def appraise_evidence(
         claims={each.name: each.claims for each in findings},
         vouches=vouches,
         simulated=any(each.simulated for each in findings),
+        collateral_numbers={name: n for each in findings for name, n in each.collateral_numbers.items()},
         expires=min((each.expires for each in findings if each.expires), default=None),
     )
 

@@ -31,7 +31,13 @@ CborValue = int | bytes | str | bool | None | list["CborValue"] | dict[str, "Cbo
 MAX_DEPTH: Final = 16
 """Nesting beyond this is refused: none of our structures comes near it."""
 
+MAX_ITEMS: Final = 1 << 16
+"""An encoding of more items is refused before it is decoded: a fleet record of 10,000 nodes has 40,000."""
+
 _SECTION = "RFC 8949, section 4.2.1"
+_PLAIN: Final = frozenset({bool, bytes, dict, int, list, str, type(None)})
+_STRINGS: Final = (2, 3)
+"""The major types whose length counts bytes that follow."""
 
 
 def encode(value: CborValue) -> bytes:
@@ -48,6 +54,8 @@ def decode(data: bytes, *, what: str, limit: int) -> CborValue:
     """
     if len(data) > limit:
         raise LimitError(f"{what} is too long", got=f"{len(data)} bytes", want=f"at most {limit}")
+    if len(data) > MAX_ITEMS and _has_too_many_items(data):  # an item has at least one byte
+        raise LimitError(f"{what} has too many items", want=f"at most {MAX_ITEMS}")
     try:
         value = cbor2.loads(data)
     except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError, MemoryError, TypeError) as exc:
@@ -106,20 +114,40 @@ def as_uint(value: CborValue, *, what: str) -> int:
     return value
 
 
-def _require_plain(value: object, error: type[DecodeError | LocalProtocolError], depth: int = 0) -> None:
-    """Refuse tags, floats, bignums, keys that are no text, and deep nesting."""
-    if depth > MAX_DEPTH:
-        raise error("CBOR is nested too deeply", want=f"at most {MAX_DEPTH} levels")
-    if isinstance(value, list):
-        for item in value:
-            _require_plain(item, error, depth + 1)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise error("a CBOR map has a key that is no text", got=type(key).__name__)
-            _require_plain(item, error, depth + 1)
-    elif isinstance(value, int):
-        if not -(1 << 64) <= value < 1 << 64:
+def _has_too_many_items(data: bytes) -> bool:
+    """Count heads from one to the next, without making anything of them. What is malformed, the decoder refuses."""
+    position, size = 0, len(data)
+    for _ in range(MAX_ITEMS):
+        if position >= size:
+            return False
+        initial = data[position]
+        number = initial & 31
+        position += 1
+        if number >= 24:
+            width = 1 << (number - 24) & 15
+            number = int.from_bytes(data[position : position + width], "big")
+            position += width
+        if initial >> 5 in _STRINGS:
+            position += number
+    return position < size
+
+
+def _require_plain(value: object, error: type[DecodeError | LocalProtocolError]) -> None:
+    """Refuse tags, floats, bignums, keys that are no text, and deep nesting: level by level, in few steps."""
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        kinds = set(map(type, level))
+        if unknown := kinds - _PLAIN:
+            name = min(kind.__name__ for kind in unknown)
+            raise error("CBOR holds a value of a kind that we do not use", got=name)
+        if int in kinds and not all(-(1 << 64) <= each < 1 << 64 for each in level if isinstance(each, int)):
             raise error("a CBOR integer is larger than 64 bits", section="RFC 8949, section 3.1")
-    elif value is not None and not isinstance(value, bytes | str):
-        raise error("CBOR holds a value of a kind that we do not use", got=type(value).__name__)
+        maps = [each for each in level if isinstance(each, dict)] if dict in kinds else []
+        for keys in maps:
+            if others := set(map(type, keys)) - {str}:
+                raise error("a CBOR map has a key that is no text", got=min(kind.__name__ for kind in others))
+        arrays = [each for each in level if isinstance(each, list)] if list in kinds else []
+        level = [*chain.from_iterable(each.values() for each in maps), *chain.from_iterable(arrays)]
+        if not level:
+            return
+    raise error("CBOR is nested too deeply", want=f"at most {MAX_DEPTH} levels")

@@ -82,6 +82,9 @@ class TeeFindings:
     simulated: bool = False
     """A root that a simulator published is at the top: it proves nothing about hardware."""
 
+    collateral_numbers: Mapping[str, int] = field(factory=dict)
+    """What issuers count of the collateral that was used, by its name: a client takes no lower number than before."""
+
     expires: datetime | None = None
     """When the first of the certificates, lists and collateral that were used ends; None where nothing ends."""
 

@@ -33,6 +33,7 @@ from confsec.protocol.epoch import CLOCK_DIFFERENCE, Epoch
 from confsec.protocol.fleet import MAX_FLEET_RECORD, FleetNode, FleetRecord
 from confsec.protocol.key_config import choose_key_config
 from confsec.protocol.machine import RandBytes
+from confsec.protocol.newest_seen import NewestSeen
 from confsec.protocol.oblivious import ObliviousExchange
 from confsec.protocol.policy import Policy
 from confsec.protocol.private import PrivateEvent, PrivateExchange
@@ -222,6 +223,7 @@ class ClientSession:
         self._numbers = 0
         self._fetches: dict[int, _Fetch] = {}
         self._private: dict[int, PrivateExchange] = {}
+        self._newest = NewestSeen()
         self._coming: _Coming | None = None
         self._fleet: _TrustedFleet | None = None
 
@@ -292,16 +294,26 @@ class ClientSession:
         if coming is None or appraised.node not in coming.parts:
             return []
         del coming.parts[appraised.node]
-        if isinstance(appraised.outcome, ConfsecError):
-            coming.refused.append(FleetRefused(appraised.node.node_id, appraised.outcome))
+        outcome = self._admit(appraised.outcome)
+        if isinstance(outcome, ConfsecError):
+            coming.refused.append(FleetRefused(appraised.node.node_id, outcome))
         else:
-            coming.trusted.append(appraised.outcome)
+            coming.trusted.append(outcome)
         return self._adopt_if_complete(coming)
 
     def abandon(self, exchange: int) -> None:
         """Forget an exchange. Its keys go with it."""
         self._private.pop(exchange, None)
         self._fetches.pop(exchange, None)
+
+    def _admit(self, outcome: TrustedKeyConfig | ConfsecError) -> TrustedKeyConfig | ConfsecError:
+        """Refuse a key whose collateral is from before what was seen of others."""
+        if isinstance(outcome, TrustedKeyConfig):
+            try:
+                self._newest.admit(outcome.result.collateral_numbers)
+            except ConfsecError as exc:
+                return exc
+        return outcome
 
     def _receive_fleet(self, content: bytes, now: datetime) -> list[SessionEvent]:
         record = FleetRecord.decode(content)

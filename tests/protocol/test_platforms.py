@@ -57,6 +57,7 @@ class StandIn:
     simulated: bool = False
     accepts_simulated: bool = False
     expires_after: timedelta | None = None
+    number: int = 0
 
     def to_item(self) -> dict[str, cbor.CborValue]:
         return {}
@@ -69,6 +70,7 @@ class StandIn:
             vouches=self.vouches,
             simulated=self.simulated,
             expires=expires,
+            collateral_numbers={"TCB info": self.number},
             claims={"nonce": request.binding.nonce},
         )
 

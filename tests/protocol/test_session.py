@@ -23,6 +23,7 @@ from confsec.errors import (
     UnknownKeyError,
 )
 from confsec.protocol import session as session_module
+from confsec.protocol.appraisal import TrustedKeyConfig
 from confsec.protocol.bhttp import InformationalResponse, Request, Response
 from confsec.protocol.machine import State, Step
 from confsec.protocol.oblivious import ObliviousExchange
@@ -274,18 +275,42 @@ def test_nothing_is_sealed_to_a_key_whose_epoch_is_too_old() -> None:
         session.request(ASK, now=NOW + timedelta(seconds=300))
 
 
-def test_an_appraisal_for_a_record_that_was_dropped_changes_nothing() -> None:
-    service = Service(make_fleet(1))
+def test_collateral_that_goes_back_in_time_is_refused() -> None:
+    service = Service(make_fleet(2))
     session = new_session(service)
-    due: list[AppraisalDue] = []
-    waiting = session.fetch_fleet()
+    run(session, service, session.fetch_fleet())
+    service.turn_epoch(make_fleet(2, randbytes=seeded_randbytes("next epoch")))
+    dues = [each for each in reach(session, service, session.fetch_fleet()) if isinstance(each, AppraisalDue)]
+    first, second = (due.run() for due in dues)
+    assert isinstance(first.outcome, TrustedKeyConfig)
+    assert isinstance(second.outcome, TrustedKeyConfig)
+    first.outcome._result = evolve(first.outcome.result, collateral_numbers={"TCB info": 8})
+    second.outcome._result = evolve(second.outcome.result, collateral_numbers={"TCB info": 7})
+    session.receive_appraisal(first)
+    (trusted,) = session.receive_appraisal(second)
+    assert isinstance(trusted, FleetTrusted)
+    assert [each.node_id for each in trusted.trusted] == [first.node.node_id]
+    assert "back in time" in str(trusted.refused[0].error)
+
+
+def reach(session: ClientSession, service: Service, events: list[SessionEvent]) -> list[SessionEvent]:
+    """Answer what the session sends, and return what it asks for beside."""
+    asked: list[SessionEvent] = []
+    waiting = list(events)
     while waiting:
         event = waiting.pop(0)
         if isinstance(event, Send):
             waiting += deliver(session, event, service.handle(event.data))
-        elif isinstance(event, AppraisalDue):
-            due.append(event)
-    (first,) = due
+        else:
+            asked.append(event)
+    return asked
+
+
+def test_an_appraisal_for_a_record_that_was_dropped_changes_nothing() -> None:
+    service = Service(make_fleet(1))
+    session = new_session(service)
+    (first,) = reach(session, service, session.fetch_fleet())
+    assert isinstance(first, AppraisalDue)
     session.fetch_fleet()
     assert session.receive_appraisal(first.run()) == []
     assert session.needs_fleet(NOW)

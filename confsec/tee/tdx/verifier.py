@@ -209,6 +209,7 @@ class TdxVerifier:
             claims=_claims(subject),
             vouches=_vouches(subject, checks, good),
             simulated=subject.pck_chain.root.fingerprint in SIMULATED_ROOTS,
+            collateral_numbers=_collateral_numbers(subject),
             expires=_expires(subject),
         )
 
@@ -284,6 +285,14 @@ def _tcb_claims(subject: Subject) -> Mapping[str, cbor.CborValue]:
         "tcb_date": f"{min(level.tcb_date for level in levels):%Y-%m-%d}" if complete else "none",
         "tcb_newest_date": f"{newest:%Y-%m-%d}" if newest else "none",
         "advisories": advisories,
+    }
+
+
+def _collateral_numbers(subject: Subject) -> Mapping[str, int]:
+    """Return tcbEvaluationDataNumber of both texts that Intel signs."""
+    return {
+        f"TCB info of {subject.pck.fmspc.hex()}": subject.tcb_info.evaluation_number,
+        "QE identity": subject.qe_identity.evaluation_number,
     }
 
 
