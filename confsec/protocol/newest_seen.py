@@ -1,8 +1,8 @@
 """What collateral may not do: go back in time. Whoever carries it could else choose one from before an advisory.
 
-Collateral is signed for weeks, and an old one that has not ended verifies as well as the newest. Its issuer counts: what
-has been seen with a higher number is not taken with a lower one. Dates are not compared, since honest nodes fetch at
-different times. The memory lasts as long as its client.
+Collateral is signed for weeks, and an old one that has not ended verifies as well as the newest. Its issuer counts:
+what has been seen with a higher number is not taken with a lower one. Dates are not compared, since honest nodes fetch
+at different times. The memory lasts as long as its client.
 """
 
 from __future__ import annotations
