@@ -26,11 +26,12 @@ from confsec.protocol.policy import UNSAFE_ANY
 from confsec.protocol.rats import TeeFindings, VerificationRequest
 from confsec.protocol.wire import encode_base64url
 from confsec.tee.azure import azure_report_data
+from confsec.tee.event_log import HashAlgorithm
 from confsec.tee.simulated.intel import SIMULATED_TDX_POLICY, SimulatedIntel, make_root, simulated_log
 from confsec.tee.tdx.collateral import TDX_COLLATERAL, Collateral
 from confsec.tee.tdx.policy import INTEL_SGX_ROOT, UP_TO_DATE, TdxPolicy
 from confsec.tee.tdx.verifier import TdxVerifier
-from confsec.tee.tpm.structures import Attributes, HashAlgorithm, PublicArea, RsaKey
+from confsec.tee.tpm.structures import Attributes, PublicArea, RsaKey
 from confsec.tee.x509 import decode_chain, encode_chain
 
 __all__ = [
