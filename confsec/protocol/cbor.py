@@ -6,6 +6,7 @@ encoded or accepted. Among text keys cbor2's length-first order and the standard
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final, cast
 
 import cbor2
@@ -14,6 +15,7 @@ from confsec.errors import DecodeError, LimitError, LocalProtocolError
 
 __all__ = [
     "MAX_DEPTH",
+    "MAX_ITEMS",
     "CborValue",
     "as_array",
     "as_bytes",
