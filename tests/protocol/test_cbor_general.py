@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import cbor2
 import pytest
@@ -158,10 +157,9 @@ def test_limits_are_in_bytes_items_and_levels() -> None:
     ],
     ids=["integers", "arrays", "tags", "nested", "chunks", "map", "deep", "bytes"],
 )
-def test_worst_megabyte_costs_little(worst: bytes) -> None:
-    started = time.process_time()
+def test_worst_megabyte_is_read_or_refused(worst: bytes) -> None:
+    # How long that takes is measured by `python -m benchmarks.worst_inputs`; the time limit of a test catches the worst.
     check_any_bytes(lambda data: cbor_general.decode(data, what="an item", limit=LIMIT), worst)
-    assert time.process_time() - started < 0.5  # a tenth of it on an idle machine
 
 
 def test_keys_stand_in_the_bytewise_order_of_their_encoding() -> None:

