@@ -158,7 +158,7 @@ def test_limits_are_in_bytes_items_and_levels() -> None:
     ids=["integers", "arrays", "tags", "nested", "chunks", "map", "deep", "bytes"],
 )
 def test_worst_megabyte_is_read_or_refused(worst: bytes) -> None:
-    # How long that takes is measured by `python -m benchmarks.worst_inputs`; the time limit of a test catches the worst.
+    # `python -m benchmarks.worst_inputs` measures how long that takes.
     check_any_bytes(lambda data: cbor_general.decode(data, what="an item", limit=LIMIT), worst)
 
 

@@ -18,6 +18,7 @@ from confsec.protocol.comid_measurement import IntRange, MeasurementValues, Svn
 from confsec.protocol.corim import ConciseTagList, Corim, Locator, SwidTag, verify_corim_times
 from confsec.protocol.corim_common import Digest, Validity, verify_validity
 from confsec.protocol.corim_evidence import ConciseEvidence
+from confsec.testing import check_any_bytes
 from tests.protocol.corim_cases import (
     COMIDS,
     CORIMS,

@@ -89,7 +89,7 @@ def test_limits(text: str, limit: int, match: str) -> None:
     ids=["arrays", "deep", "escapes", "junk"],
 )
 def test_worst_megabyte_is_read_or_refused(worst: bytes) -> None:
-    # How long that takes is measured by `python -m benchmarks.worst_inputs`; the time limit of a test catches the worst.
+    # `python -m benchmarks.worst_inputs` measures how long that takes.
     check_any_bytes(lambda data: json_general.decode(data, what="a text", limit=1 << 20), worst)
 
 
