@@ -15,7 +15,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
-from functools import partial
+from functools import cached_property, partial
+from itertools import chain
+from operator import attrgetter
 from struct import Struct
 from typing import Any, Final, Self
 
@@ -210,18 +212,15 @@ class EventLog:
 
         Raises `EvidenceError` if the log has no digests of that bank.
         """
-        self._require_bank(bank)
-        registers: dict[int, bytes] = {}
-        for event in self.events:
-            if event.extends:
-                before = registers.get(event.register) or self._initial(event.register, bank)
-                registers[event.register] = bank.digest(before + event.digests[bank])
-        return registers
+        if bank not in self._replayed:
+            self._require_bank(bank)
+            self._replayed[bank] = {register: self._replay(register, bank) for register in self._extending}
+        return dict(self._replayed[bank])
 
     def extended(self, bank: HashAlgorithm, register: int) -> tuple[bytes, ...]:
         """Return the digests that went into one register, in order. Raises `EvidenceError` as `replay`."""
         self._require_bank(bank)
-        return tuple(event.digests[bank] for event in self.events if event.extends and event.register == register)
+        return tuple(event.digests[bank] for _, event in self._extending.get(register, ()))
 
     def trusted(self, bank: HashAlgorithm, register: int | None = None) -> tuple[TrustedData, ...]:
         """Return what each extending event measured: the data that its digest is over, or None where there is none.
@@ -230,11 +229,42 @@ class EventLog:
         `EvidenceError` as `replay`.
         """
         self._require_bank(bank)
-        return tuple(
-            TrustedData(number, event.register, event.digests[bank], _measured_data(event, bank))
-            for number, event in enumerate(self.events)
-            if event.extends and register in {None, event.register}
-        )
+        wanted = self._extending if register is None else self._extending.keys() & {register}
+        found = (self._trusted_of(bank, each) for each in wanted)
+        return tuple(sorted(chain(*found), key=attrgetter("number")))
+
+    @cached_property
+    def _extending(self) -> dict[int, list[tuple[int, Event]]]:
+        """The events that extend each register, each with its place in the log."""
+        found: dict[int, list[tuple[int, Event]]] = {}
+        for number, event in enumerate(self.events):
+            if event.extends:
+                found.setdefault(event.register, []).append((number, event))
+        return found
+
+    @cached_property
+    def _replayed(self) -> dict[HashAlgorithm, dict[int, bytes]]:
+        """What was replayed already: a log is the same for as long as a machine runs, so it is asked again."""
+        return {}
+
+    @cached_property
+    def _found(self) -> dict[tuple[HashAlgorithm, int], tuple[TrustedData, ...]]:
+        """What was found to be trusted already."""
+        return {}
+
+    def _replay(self, register: int, bank: HashAlgorithm) -> bytes:
+        value, hash_ = self._initial(register, bank), _HASHES[bank]
+        for _, event in self._extending[register]:
+            value = hash_(value + event.digests[bank]).digest()
+        return value
+
+    def _trusted_of(self, bank: HashAlgorithm, register: int) -> tuple[TrustedData, ...]:
+        if (bank, register) not in self._found:
+            self._found[bank, register] = tuple(
+                TrustedData(number, event.register, event.digests[bank], _measured_data(event, bank))
+                for number, event in self._extending[register]
+            )
+        return self._found[bank, register]
 
     def _require_bank(self, bank: HashAlgorithm) -> None:
         if bank not in self.algorithms:
@@ -256,14 +286,12 @@ class EventLog:
 
 def variable_parts(data: bytes) -> tuple[bytes, str, bytes]:
     """Split a UEFI_VARIABLE_DATA into GUID, name and value (section 10.2.6). Raises `DecodeError`."""
-    reader = Reader(data, "UEFI_VARIABLE_DATA")
-    guid = reader.take(16)
-    name_size, value_size = (int.from_bytes(reader.take(8), "little") for _ in range(2))
-    name = reader.take(2 * name_size)
-    value = reader.take(value_size)
-    reader.finish()
+    guid, name_size, value_size = _unpack(_VARIABLE_HEAD, data, 0)
+    start = _VARIABLE_HEAD.size + 2 * name_size
+    if start + value_size != len(data):
+        raise DecodeError("a variable has another size", got=len(data), want=start + value_size, section=_SECTION)
     try:
-        return guid, name.decode("utf-16-le"), value
+        return guid, data[_VARIABLE_HEAD.size : start].decode("utf-16-le"), data[start:]
     except UnicodeDecodeError as exc:
         raise DecodeError("the name of a variable is not UTF-16", section=_SECTION) from exc
 

@@ -73,7 +73,7 @@ _EK_PROFILE: Final = "TCG EK Credential Profile 2.5"
 _PATH: Final = "RFC 5280, section 6.1"
 
 
-@frozen
+@frozen(eq=False)
 class CertificatePath:
     """Certificates from a leaf to a root, each after the one that names it as its issuer."""
 
@@ -112,22 +112,19 @@ class CertificatePath:
 
     def verify_signatures(self) -> None:
         """Check that each certificate is signed by the next one. A root is known by its digest, and not by itself."""
-        _verify_signatures(self.certificates)
+        _verify_signatures(self)
 
     def verify_authorities(self) -> None:
         """Check that all but the leaf are authorities."""
-        for issuer in self.certificates[1:]:
-            verify_is_authority(issuer)
+        _verify_authorities(self)
 
     def verify_usage(self) -> None:
         """Check that the keys of all but the leaf are for signing certificates."""
-        for issuer in self.certificates[1:]:
-            verify_signs_certificates(issuer)
+        _verify_usage(self)
 
     def verify_lengths(self) -> None:
         """Check that no authority has more authorities below it than it may."""
-        for below, issuer in enumerate(self.certificates[1:]):
-            verify_path_length(issuer, authorities_below=below)
+        _verify_lengths(self)
 
     def verify_valid(self, at: datetime) -> None:
         """Check that all of them are valid at a time."""
@@ -140,11 +137,31 @@ class CertificatePath:
             verify_extensions(certificate, known=_KNOWN)
 
 
+# What follows from the bytes of a path alone is remembered if it was good. Paths are compared by identity.
+
+
 @lru_cache(_RECURRING)
-def _verify_signatures(certificates: tuple[Certificate, ...]) -> None:
-    """Check signatures. That they are good follows from these bytes alone, so it may be remembered."""
-    for certificate, issuer in pairwise(certificates):
+def _verify_signatures(path: CertificatePath) -> None:
+    for certificate, issuer in pairwise(path.certificates):
         verify_certificate_signature(certificate, issuer)
+
+
+@lru_cache(_RECURRING)
+def _verify_authorities(path: CertificatePath) -> None:
+    for issuer in path.certificates[1:]:
+        verify_is_authority(issuer)
+
+
+@lru_cache(_RECURRING)
+def _verify_usage(path: CertificatePath) -> None:
+    for issuer in path.certificates[1:]:
+        verify_signs_certificates(issuer)
+
+
+@lru_cache(_RECURRING)
+def _verify_lengths(path: CertificatePath) -> None:
+    for below, issuer in enumerate(path.certificates[1:]):
+        verify_path_length(issuer, authorities_below=below)
 
 
 def verify_path(path: CertificatePath, *, trust_anchors: Collection[bytes], at: datetime) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from typing import Final, Self
 
 from attrs import field, frozen
@@ -77,6 +78,9 @@ _MAX_RSA_BYTES: Final = 512
 _MAX_ECC_BYTES: Final = 66
 _MAX_SELECTIONS: Final = 16
 _MAX_SELECT_BYTES: Final = 4
+_RECURRING_KEYS: Final = 64
+"""How many public keys are remembered: an AK comes back with each epoch."""
+
 _PART_2: Final = "TPM 2.0 Library, Part 2"
 
 
@@ -270,13 +274,7 @@ class PublicArea:
 
     def public_key(self) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
         """Return the key. Raises `EvidenceError` for a point off its curve, or numbers that are no RSA key."""
-        try:
-            if isinstance(self.key, EccKey):
-                return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[self.key.curve], self.key.point)
-            modulus = int.from_bytes(self.key.modulus, "big")
-            return rsa.RSAPublicNumbers(self.key.exponent or 65537, modulus).public_key()
-        except ValueError as exc:
-            raise EvidenceError("a TPM's public key is none", section=_PART_2) from exc
+        return _load_key(self.key)
 
     @property
     def public_key_info(self) -> bytes:
@@ -285,6 +283,17 @@ class PublicArea:
 
 
 _CURVES: Final = {EccCurve.P256: ec.SECP256R1(), EccCurve.P384: ec.SECP384R1(), EccCurve.P521: ec.SECP521R1()}
+
+
+@lru_cache(_RECURRING_KEYS)
+def _load_key(key: EccKey | RsaKey) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
+    """Load a public key. It follows from these numbers alone, so it may be remembered."""
+    try:
+        if isinstance(key, EccKey):
+            return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[key.curve], key.point)
+        return rsa.RSAPublicNumbers(key.exponent or 65537, int.from_bytes(key.modulus, "big")).public_key()
+    except ValueError as exc:
+        raise EvidenceError("a TPM's public key is none", section=_PART_2) from exc
 
 
 def _read_hash(reader: Reader) -> HashAlgorithm:

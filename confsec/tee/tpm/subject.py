@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import Enum
 from functools import cached_property, lru_cache
+from typing import Final
 
 from attrs import frozen
 
@@ -33,8 +34,11 @@ from confsec.tee.tpm.structures import Attest, CreationInfo, PublicArea, QuoteIn
 
 __all__ = ["Subject", "Way"]
 
-_RECURRING = 16
-"""How many chains are remembered when they were read: a TPM's come back with each epoch."""
+_RECURRING: Final = 16
+"""How many items of each kind are remembered when they were read: a TPM's come back with each epoch."""
+
+_RECURRING_SIZE: Final = 1 << 16
+"""Larger event logs are read anew each time. Real ones have about 30 KiB."""
 
 
 class Way(Enum):
@@ -69,7 +73,7 @@ class Subject:
     @cached_property
     def ak(self) -> PublicArea:
         """The attestation key."""
-        return PublicArea.decode(self.item(TPM_AK))
+        return _decode_ak(self.item(TPM_AK))
 
     @cached_property
     def quote(self) -> TpmQuote:
@@ -97,7 +101,8 @@ class Subject:
     @cached_property
     def log(self) -> EventLog:
         """The event log."""
-        return EventLog.decode(self.item(TPM_LOG))
+        item = self.item(TPM_LOG)
+        return _decode_recurring_log(item) if len(item) <= _RECURRING_SIZE else EventLog.decode(item)
 
     @cached_property
     def key(self) -> TpmKey:
@@ -153,7 +158,7 @@ class Subject:
 
     def signed_statement(self) -> SignedAkStatement:
         """Return the registrar's statement, signed. Raises `DecodeError`."""
-        return SignedAkStatement.decode(self.request.endorsements.items[TPM_AK_STATEMENT].value)
+        return _decode_statement(self.request.endorsements.items[TPM_AK_STATEMENT].value)
 
     @cached_property
     def readable_statement(self) -> SignedAkStatement | None:
@@ -187,7 +192,7 @@ class Subject:
     def statement(self) -> AkStatement | None:
         """The same, read, or None if it cannot be."""
         try:
-            return None if self.stated is None else AkStatement.decode(self.stated)
+            return None if self.stated is None else _decode_stated(self.stated)
         except DecodeError:
             return None
 
@@ -204,3 +209,27 @@ class Subject:
 def _decode_path(chain: bytes) -> CertificatePath:
     """Read a chain. It follows from these bytes alone, so it may be remembered."""
     return CertificatePath.decode(chain)
+
+
+@lru_cache(_RECURRING)
+def _decode_statement(item: bytes) -> SignedAkStatement:
+    """Read a signed statement. It follows from these bytes alone, so it may be remembered."""
+    return SignedAkStatement.decode(item)
+
+
+@lru_cache(_RECURRING)
+def _decode_stated(statement: bytes) -> AkStatement:
+    """Read what a registrar states."""
+    return AkStatement.decode(statement)
+
+
+@lru_cache(_RECURRING)
+def _decode_ak(item: bytes) -> PublicArea:
+    """Read an attestation key."""
+    return PublicArea.decode(item)
+
+
+@lru_cache(_RECURRING)
+def _decode_recurring_log(item: bytes) -> EventLog:
+    """Read an event log: it is the same for as long as a machine runs."""
+    return EventLog.decode(item)
