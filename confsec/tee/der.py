@@ -12,10 +12,13 @@ from cryptography.hazmat import asn1
 
 from confsec.errors import DecodeError, LimitError, TruncatedError
 
-__all__ = ["NULL", "decode", "elements", "encode", "encode_tlv", "parse", "split_elements"]
+__all__ = ["NULL", "decode", "elements", "encode", "encode_tlv", "header_size", "parse", "split_elements"]
 
 NULL: Final = b"\x05\x00"
 """NULL: the parameters of an algorithm that has none."""
+
+_LONG: Final = 0x80
+"""Lengths from here on have bytes of their own."""
 
 _Value = TypeVar("_Value")
 
@@ -51,10 +54,10 @@ def encode(element: asn1.TLV) -> bytes:
 def encode_tlv(tag: int, content: bytes) -> bytes:
     """Encode one element of DER."""
     size = len(content)
-    if size < 0x80:
+    if size < _LONG:
         return bytes((tag, size)) + content
     length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + content
+    return bytes((tag, _LONG | len(length))) + length + content
 
 
 def elements(data: bytes, what: str) -> list[bytes]:
@@ -65,24 +68,29 @@ def elements(data: bytes, what: str) -> list[bytes]:
 def split_elements(data: bytes, *, limit: int) -> tuple[bytes, ...]:
     """Split elements that follow one another, by the lengths at their start: at most `limit`, else `LimitError`."""
     parts: list[bytes] = []
-    start = 0
-    while start < len(data):
+    start, end = 0, len(data)
+    while start < end:
         if len(parts) == limit:
             raise LimitError("too many elements of DER", want=f"at most {limit}")
-        size = _size(data[start : start + 5])
-        if start + size > len(data):
-            raise TruncatedError("DER ends early", got=f"{len(data)} bytes")
-        parts.append(data[start : start + size])
-        start += size
+        # Most elements of long lists are short: their length is one byte.
+        short = start + 1 < end and data[start + 1] < _LONG
+        stop = start + (2 + data[start + 1] if short else _size(data[start : start + 5]))
+        if stop > end:
+            raise TruncatedError("DER ends early", got=f"{end} bytes")
+        parts.append(data[start:stop])
+        start = stop
     return tuple(parts)
+
+
+def header_size(element: bytes) -> int:
+    """Return how many bytes tag and length of an element have that `split_elements` returned."""
+    return 2 if element[1] < _LONG else 2 + (element[1] & 0x7F)
 
 
 def _size(head: bytes) -> int:
     """Return how long the element that begins with `head` is, header and all."""
     if len(head) < 2:
         raise TruncatedError("DER ends early", got=f"{len(head)} bytes")
-    if head[1] < 0x80:
-        return 2 + head[1]
     count = head[1] & 0x7F
     if not 1 <= count <= 3:
         raise DecodeError("bytes are not DER", section="ITU-T X.690, section 10.1")

@@ -10,13 +10,16 @@ from attrs import field, frozen
 from cryptography.hazmat import asn1
 from cryptography.x509 import ObjectIdentifier
 
-from confsec.errors import DecodeError
+from confsec.errors import DecodeError, LimitError
 from confsec.tee.der import decode, elements, encode, encode_tlv
 
-__all__ = ["GeneralName", "Name", "decode_general_names", "decode_name"]
+__all__ = ["MAX_NAME", "GeneralName", "Name", "decode_general_names", "decode_name"]
 
 _RECURRING_NAMES: Final = 64
 """How many names are remembered: those of authorities come back with each evidence."""
+
+MAX_NAME: Final = 4096
+"""A name has at most 4 KiB. A list of a megabyte could else be one name, and nobody has signed it yet."""
 
 _ATTRIBUTE_NAMES: Final = {
     "0.9.2342.19200300.100.1.25": "DC",
@@ -86,7 +89,9 @@ class GeneralName(NamedTuple):
 
 @lru_cache(_RECURRING_NAMES)
 def decode_name(encoded: bytes) -> Name:
-    """Read a name. It follows from these bytes alone, so it may be remembered."""
+    """Read a name. It follows from these bytes alone, so it may be remembered. Raises as `Certificate.decode`."""
+    if len(encoded) > MAX_NAME:
+        raise LimitError("a name is too long", got=f"{len(encoded)} bytes", want=f"at most {MAX_NAME}")
     found = decode(encode_tlv(0x30, encoded), _NameSyntax, "a name").relative_names
     attributes = (attribute for relative in found for attribute in relative.as_list())
     return Name(encoded, tuple((each.oid.dotted_string, _attribute_text(each.value)) for each in attributes))
