@@ -23,7 +23,7 @@ from attrs import frozen
 
 from confsec.backends.api import Headers, HttpRequest, Transport, header
 from confsec.backends.system import now as system_now
-from confsec.errors import BackendError, ConfsecError, DecodeError, EvidenceError, RemoteProtocolError
+from confsec.errors import BackendError, ConfsecError, DecodeError, EvidenceError, PolicyError, RemoteProtocolError
 from confsec.protocol.binding import Binding
 from confsec.protocol.kem_base import DiffieHellman
 from confsec.protocol.platforms import TDX
@@ -184,7 +184,7 @@ def _goes_back(kept: Collateral, fetched: Collateral) -> bool:
     floor.admit(kept)
     try:
         floor.admit(fetched)
-    except EvidenceError:
+    except PolicyError:
         return True
     return False
 

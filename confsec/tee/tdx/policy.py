@@ -68,11 +68,6 @@ class RegisterRule:
         for name in ("values", "required", "allowed"):
             _require_sorted(name, getattr(self, name))
 
-    @property
-    def needs_log(self) -> bool:
-        """Whether the rule speaks of events."""
-        return not self.values
-
     def to_item(self) -> cbor.CborValue:
         """Return the rule as it stands in a policy: a list of values, or a table of events."""
         if self.values:

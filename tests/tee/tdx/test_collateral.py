@@ -17,6 +17,7 @@ from hypothesis import given, strategies as st
 from confsec.errors import ConfsecError, DecodeError, LimitError, PolicyError, UnsupportedError
 from confsec.protocol import cbor
 from confsec.tee.simulated.intel import SimulatedIntel
+from confsec.tee.tdx import collateral as module
 from confsec.tee.tdx.collateral import (
     MAX_COLLATERAL,
     CachedCollateral,
@@ -382,6 +383,14 @@ def test_floor_is_one_for_each_platform() -> None:
     floor.admit(issued(AT + HOUR, lists={name: {"this_update": AT} for name in ("root", "pck-authority")},
                        qe_identity={"issueDate": "2025-06-01T00:00:00Z"}))  # fmt: skip
     floor.admit(issued(AT, pck={"fmspc": bytes(6)}))
+
+
+def test_floor_has_a_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_FLOORS", 4)
+    floor = CollateralFloor()
+    floor.admit(COLLATERAL)
+    with pytest.raises(LimitError, match="too many"):
+        floor.admit(issued(AT, pck={"fmspc": bytes(6)}))
 
 
 def test_cache_asks_anew_when_half_of_the_time_is_over() -> None:

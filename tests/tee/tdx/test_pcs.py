@@ -183,9 +183,12 @@ async def test_older_collateral_never_takes_the_place_of_newer() -> None:
     async with running(pcs) as client:
         source = CollateralSource(client, now=clock)
         first = await source.collateral(platform_id())
+        kept = source._kept[platform_id()]
         clock.now = AT + timedelta(days=20)
         pcs.intel = SimulatedIntel(issued_at=AT - timedelta(days=1), lifetime=timedelta(days=90))
         assert await source.collateral(platform_id()) is first
+        with pytest.raises(BackendError, match="went back in time"):
+            await source._fetch(platform_id(), kept)
 
 
 async def test_service_that_is_not_there_is_an_error() -> None:

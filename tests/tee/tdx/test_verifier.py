@@ -15,6 +15,7 @@ from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, strategies as st
 
+from confsec.errors import EvidenceError
 from confsec.protocol.checks import Status
 from confsec.protocol.cmw import CmwRecord, Endorsements, Evidence
 from confsec.protocol.platforms import (
@@ -174,6 +175,13 @@ def test_evidence_without_a_quote_is_refused() -> None:
 def test_certificate_with_a_key_of_another_kind_signs_nothing() -> None:
     key = ec.derive_private_key(7, ec.SECP384R1()).public_key()
     assert failed_ids(simulate(certificates={"pck": {"key": key}})) == ["tdx.qe-report-signature"]
+
+
+def test_signature_of_another_curve_is_refused_before_it_is_looked_at() -> None:
+    """An ECDSA signature of P-384 has larger numbers, and would not verify either; ours says why."""
+    key = ec.derive_private_key(7, ec.SECP384R1()).public_key()
+    with pytest.raises(EvidenceError, match="key of another kind"):
+        subject.verify_p256("it", key, bytes(64), b"", section="")
 
 
 def test_attestation_key_that_is_no_point_signs_nothing() -> None:
