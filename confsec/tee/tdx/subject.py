@@ -142,9 +142,15 @@ class Subject:
 
     def signer_chain(self, which: Signed) -> SignerChain:
         """Return signer and root of a signed text. Raises `EvidenceError` and `DecodeError`."""
-        tcb = which == "tcb-info"
-        chain = self.collateral.tcb_info_chain if tcb else self.collateral.qe_identity_chain
-        return SignerChain(*_path(_recurring_chain(chain), 2))
+        return self._tcb_info_signer if which == "tcb-info" else self._qe_identity_signer
+
+    @cached_property
+    def _tcb_info_signer(self) -> SignerChain:
+        return _signer_chain(self.collateral.tcb_info_chain)
+
+    @cached_property
+    def _qe_identity_signer(self) -> SignerChain:
+        return _signer_chain(self.collateral.qe_identity_chain)
 
     def signed_text(self, which: Signed) -> tuple[bytes, bytes]:
         """Return a signed text and its signature."""
@@ -252,6 +258,10 @@ def _path(certificates: Sequence[Certificate], size: int) -> tuple[Certificate, 
             "certificates do not make one path to a root", got=len(certificates), want=size, section=_SECTION
         )
     return path
+
+
+def _signer_chain(encoded: bytes) -> SignerChain:
+    return SignerChain(*_path(_recurring_chain(encoded), 2))
 
 
 @lru_cache(_RECURRING)

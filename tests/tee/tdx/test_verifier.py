@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -256,17 +256,7 @@ def test_any_bytes_give_findings(data: bytes) -> None:
 # --- Work is bounded --------------------------------------------------------------------------------------------------
 
 
-def seconds(what: Any) -> float:
-    """Return the shortest of three runs: another process may disturb one."""
-    times = []
-    for _ in range(3):
-        start = perf_counter()
-        what()
-        times.append(perf_counter() - start)
-    return min(times)
-
-
-def costly() -> list[tuple[str, Any]]:
+def costly() -> list[tuple[str, Callable[[], TeeFindings]]]:
     certificates = QUOTE[:PEM_FROM] + b"-----BEGIN CERTIFICATE-----\n" + b"A" * (MAX_QUOTE - PEM_FROM - 28)
     many = b'{"a":[' + b"{}," * 16_000 + b"{}]}"
     return [
@@ -283,8 +273,9 @@ def costly() -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("name", "work"), costly(), ids=[name for name, _ in costly()])
-def test_worst_input_costs_little(name: str, work: Any) -> None:
-    assert seconds(work) < 0.25  # the aim is 50 ms on a machine that does nothing else
+def test_large_input_is_refused(name: str, work: Callable[[], TeeFindings]) -> None:
+    """How long each takes is in the benchmark of the worst inputs."""
+    assert failed_ids(work())
 
 
 def test_large_lists_of_strangers_are_not_remembered() -> None:
