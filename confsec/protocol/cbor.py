@@ -14,6 +14,7 @@ import cbor2
 from confsec.errors import DecodeError, LimitError, LocalProtocolError
 
 __all__ = [
+    "MAX_CONTAINERS",
     "MAX_DEPTH",
     "MAX_ITEMS",
     "CborValue",
@@ -35,6 +36,9 @@ MAX_DEPTH: Final = 16
 
 MAX_ITEMS: Final = 1 << 16
 """An encoding of more items is refused before it is decoded: a fleet record of 10,000 nodes has 40,000."""
+
+MAX_CONTAINERS: Final = 1 << 14
+"""So many of them may be arrays and maps. Those cost most to write again, and a fleet record has one for each node."""
 
 _SECTION = "RFC 8949, section 4.2.1"
 _PLAIN: Final = frozenset({bool, bytes, dict, int, list, str, type(None)})
@@ -137,6 +141,7 @@ def _has_too_many_items(data: bytes) -> bool:
 def _require_plain(value: object, error: type[DecodeError | LocalProtocolError]) -> None:
     """Refuse tags, floats, bignums, keys that are no text, and deep nesting: level by level, in few steps."""
     level: list[object] = [value]
+    containers = 0
     for _ in range(MAX_DEPTH + 1):
         kinds = set(map(type, level))
         if unknown := kinds - _PLAIN:
@@ -145,10 +150,12 @@ def _require_plain(value: object, error: type[DecodeError | LocalProtocolError])
         if int in kinds and not all(-(1 << 64) <= each < 1 << 64 for each in level if isinstance(each, int)):
             raise error("a CBOR integer is larger than 64 bits", section="RFC 8949, section 3.1")
         maps = [each for each in level if isinstance(each, dict)] if dict in kinds else []
-        for keys in maps:
-            if others := set(map(type, keys)) - {str}:
-                raise error("a CBOR map has a key that is no text", got=min(kind.__name__ for kind in others))
+        if others := set(map(type, chain.from_iterable(maps))) - {str}:
+            raise error("a CBOR map has a key that is no text", got=min(kind.__name__ for kind in others))
         arrays = [each for each in level if isinstance(each, list)] if list in kinds else []
+        containers += len(maps) + len(arrays)
+        if containers > MAX_CONTAINERS:
+            raise error("CBOR has too many arrays and maps", want=f"at most {MAX_CONTAINERS}")
         level = [*chain.from_iterable(each.values() for each in maps), *chain.from_iterable(arrays)]
         if not level:
             return
