@@ -49,6 +49,9 @@ class NodeCommandConfig(NodeConfig):
     endorsements: str = setting(
         "", help="A file (CMW collection) with what else vouches for the machine; it is read for each new evidence."
     )
+    collateral_url: str = setting(
+        "", help="Where Intel's collateral is fetched for quotes of TDX: Intel's service, or a cache like it."
+    )
     engine: str = setting(
         "", help="The base URL of an OpenAI-compatible engine, or unix:/PATH. Without it, llama.cpp is embedded."
     )
@@ -112,6 +115,7 @@ async def make_node(config: NodeCommandConfig) -> Node:
         vtpm=config.vtpm,
         event_logs=config.event_logs,
         endorsements=config.endorsements,
+        collateral_url=config.collateral_url,
     )
     chosen = await choose_attester(config.tee, options)
     if config.tee == AUTO:

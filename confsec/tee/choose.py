@@ -59,6 +59,10 @@ class TeeOptions:
     endorsements: str = ""
     """A file with what else vouches for the machine: a CMW collection (docs/roles.md). Read again for each evidence."""
 
+    collateral_url: str = ""
+    """Where Intel's collateral is fetched for quotes of TDX: `https://api.trustedservices.intel.com`, or a cache of
+    one's own that answers like it. Without it, none is fetched."""
+
 
 @frozen
 class Choice:
@@ -149,6 +153,17 @@ async def _probe_tdx(options: TeeOptions) -> Probe:
 
 
 def _make_tdx(options: TeeOptions) -> Attester:
+    attester = _make_tdx_alone(options)
+    if not options.collateral_url:
+        return attester
+    from confsec.backends.http import HttpTransport
+    from confsec.tee.tdx.pcs import CollateralAttester, CollateralSource, PcsClient
+
+    client = PcsClient(HttpTransport(), base_url=options.collateral_url)
+    return CollateralAttester(attester, CollateralSource(client))
+
+
+def _make_tdx_alone(options: TeeOptions) -> Attester:
     from confsec.tee.tdx.attester import TdxAttester
 
     match options.vtpm:

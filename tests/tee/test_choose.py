@@ -14,6 +14,8 @@ from confsec.tee import choose
 from confsec.tee.api import Probe
 from confsec.tee.choose import FOUND_BY_AUTO, TEES, TeeOptions, choose_attester
 from confsec.tee.sev_snp.subject import SNP_CERTIFICATES
+from confsec.tee.tdx.attester import TdxAttester
+from confsec.tee.tdx.pcs import CollateralAttester
 
 pytestmark = pytest.mark.anyio
 
@@ -114,6 +116,15 @@ async def test_tpm_beside_a_tee_makes_another_platform(
     assert choice.attester is not None
     assert choice.attester.platform == platform
     await choice.attester.aclose()
+
+
+async def test_collateral_is_fetched_only_where_the_operator_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, "tdx")
+    for url, kind in (("", TdxAttester), ("http://127.0.0.1:9", CollateralAttester)):
+        choice = await choose_attester("tdx", TeeOptions(collateral_url=url))
+        assert isinstance(choice.attester, kind)
+        assert choice.attester.platform == "tdx"
+        await choice.attester.aclose()
 
 
 async def test_svsm_is_a_part_of_sev_snp(monkeypatch: pytest.MonkeyPatch) -> None:

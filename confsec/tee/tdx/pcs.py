@@ -88,7 +88,7 @@ class PcsClient:
     """Asks a service for collateral."""
 
     def __init__(self, transport: Transport, *, base_url: str = INTEL_PCS, root_crl_url: str = INTEL_ROOT_CRL) -> None:
-        """Take who carries requests, and where they go. The transport stays the caller's."""
+        """Take who carries requests, which the client then owns, and where they go."""
         self._transport = transport
         self._base = base_url.rstrip("/")
         self._root_crl_url = root_crl_url
@@ -115,6 +115,10 @@ class PcsClient:
             root_crl=root_crl,
             pck_crl=pck_crl,
         )
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        await self._transport.aclose()
 
     async def _get(self, path: str) -> tuple[Headers, bytes]:
         return await self._get_url(self._base + path)
@@ -144,7 +148,7 @@ class CollateralSource:
     """Keeps collateral for the platforms of some nodes. Belongs to the event loop in which it is first used."""
 
     def __init__(self, client: PcsClient, *, now: Callable[[], datetime] = system_now) -> None:
-        """Take who fetches, and a clock."""
+        """Take who fetches, which the source then owns, and a clock."""
         self._client = client
         self._now = now
         self._kept: dict[PlatformId, CachedCollateral] = {}
@@ -167,6 +171,10 @@ class CollateralSource:
                 if kept is None or freshness is Freshness.EXPIRED:
                     raise
             return kept.collateral
+
+    async def aclose(self) -> None:
+        """Close the client. What is kept may still be used."""
+        await self._client.aclose()
 
     async def _fetch(self, platform: PlatformId, kept: CachedCollateral | None) -> CachedCollateral:
         """Fetch anew, and keep it unless it is older than what is kept: a mirror may lag behind."""
@@ -194,7 +202,7 @@ def _goes_back(kept: Collateral, fetched: Collateral) -> bool:
 
 @final
 class CollateralAttester:
-    """An `Attester` that sends along Intel's collateral for the quotes of another one, which it owns."""
+    """An `Attester` that sends along Intel's collateral for the quotes of another one. It owns that and the source."""
 
     def __init__(self, attester: Attester, source: CollateralSource) -> None:
         self._attester = attester
@@ -210,8 +218,9 @@ class CollateralAttester:
         return CollateralEpoch(await self._attester.begin(), self._source)
 
     async def aclose(self) -> None:
-        """Close the other attester."""
+        """Close the other attester, and the source."""
         await self._attester.aclose()
+        await self._source.aclose()
 
 
 @final
