@@ -26,6 +26,7 @@ from confsec.protocol.wire import decode_hex
 __all__ = [
     "ATTESTATION_CHECK",
     "MAX_AGE",
+    "MAX_POLICY",
     "PRODUCTION",
     "UNSAFE_ANY",
     "UNSAFE_UNATTESTED",
@@ -52,7 +53,15 @@ _MEMBERS: Final = (
     "manifests",
     "unsafe_waived",
 )
+MAX_POLICY: Final = 256 << 10
+"""A file of a policy has at most so many characters: a thousand measurements have 100,000."""
+
 _MAX_ENTRIES: Final = 1024
+_PARTS: Final = ",.\n\\[{"
+"""What each part of a file of TOML begins or ends with."""
+
+_MAX_PARTS: Final = 6 << 10
+_MAX_DOTS: Final = 64
 _VERIFIER_OF_ITEM: Final = {SEV_SNP: "sev-snp", TDX: "tdx", TPM_AK: "tpm"}
 
 
@@ -218,9 +227,10 @@ class PolicyReader:
 
     def from_toml(self, text: str) -> Policy:
         """Read a policy file (docs/policies.md). Raises `ConfigError`, which names the key."""
+        _require_short(text)
         try:
             value = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as exc:
+        except (ValueError, RecursionError) as exc:  # also a number of thousands of digits
             raise ConfigError(f"the policy is not TOML: {exc}") from exc
         try:
             return self._from_members(value, what="the policy")
@@ -277,6 +287,16 @@ class PolicyReader:
             raise DecodeError(f"{what} waives {ATTESTATION_CHECK} or has the name of a constant")
         if policy.accepts_simulated:
             raise DecodeError(f"{what} accepts simulated roots", want="the constant UNSAFE_DEMO_POLICY")
+
+
+def _require_short(text: str) -> None:
+    """Refuse a file that would take long to read: dotted keys cost the square of their length. Raises `ConfigError`."""
+    if len(text) > MAX_POLICY:
+        raise ConfigError("the policy is too long", got=len(text), want=f"at most {MAX_POLICY} characters")
+    if (parts := sum(map(text.count, _PARTS))) > _MAX_PARTS:
+        raise ConfigError("the policy has too many parts", got=parts, want=f"at most {_MAX_PARTS}")
+    if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
+        raise ConfigError("the policy has a line of too many dots", want=f"at most {_MAX_DOTS}")
 
 
 def _platform(name: str) -> Platform:
