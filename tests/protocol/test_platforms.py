@@ -15,7 +15,7 @@ from confsec.protocol.binding import Mode
 from confsec.protocol.checks import Check, Status
 from confsec.protocol.cmw import CmwRecord, Endorsements, Evidence
 from confsec.protocol.epoch import Epoch
-from confsec.protocol.fleet import FleetNode
+from confsec.protocol.fleet import FleetNode, FleetRecord
 from confsec.protocol.kem import kem_from_id
 from confsec.protocol.key_config import encode_key_configs
 from confsec.protocol.manifest import Freshness, Manifest
@@ -35,7 +35,8 @@ from confsec.protocol.platforms import (
     Platform,
     platform_of,
 )
-from confsec.protocol.policy import PRODUCTION, UNSAFE_ANY, Policy, verifier_names
+from confsec.protocol.policy import PRODUCTION, UNSAFE_ANY, Policy, PolicyReader, verifier_names
+from confsec.protocol.proof import ProofContents, _compute, make_proof, verify_proof
 from confsec.protocol.rats import VENDOR, TeeFindings, VerificationRequest, Vouch
 from confsec.testing import seeded_randbytes
 from tests.protocol.fleets import EPOCH, NO_ENDORSEMENTS
@@ -263,3 +264,46 @@ def test_endorsements_that_cannot_be_read_are_refused() -> None:
     node = FleetNode(node_id(KEY), evidence.digest, 0)
     with pytest.raises(ConfsecError):
         appraise_node(node, evidence.encoded, b"\xff", policy=policy_for(PLATFORMS[0]), epoch=EPOCH)
+
+
+@EACH_PLATFORM
+def test_a_proof_of_each_row_replays_and_says_what_it_assumes(platform: Platform) -> None:
+    policy = evolve(
+        policy_for(platform), unsafe_waived=("freshness.epoch", "log.directory", "log.fleet", "token.spend")
+    )
+    policy = evolve(policy, minimum_nodes=1)
+    evidence = evidence_for(platform)
+    record = FleetRecord(EPOCH.beacon, (FleetNode(node_id(KEY), evidence.digest, 0),))
+    made = make_proof(policy, record.encode(), record, [appraise(evidence, policy)])
+    assert {check.status for check in made.checks if check.id == "attestation.evidence"} == {Status.PASS}
+    assert not made.simulated
+    assert ("hypervisor" in " ".join(made.assumptions)) == (Assumption.CLOUD_HYPERVISOR in platform.assumes)
+    assert ("AMD" in " ".join(made.assumptions)) == (Assumption.AMD in platform.assumes)
+    reader = PolicyReader({}, (evolve(policy, constant=True),))
+    named = make_proof(reader.constants[0], record.encode(), record, [appraise(evidence, policy)])
+    assert verify_proof(named.encode(), reader) == named
+
+
+def test_a_proof_whose_evidence_is_refused_says_which_node() -> None:
+    platform = PLATFORMS[0]
+    policy = policy_for(platform)
+    bad = evidence_for(platform, freshness=Freshness(Mode.CHALLENGE, EPOCH.nonce))
+    record = FleetRecord(EPOCH.beacon, (FleetNode(node_id(KEY), bad.digest, 0),))
+    contents = ProofContents(policy, record.encode(), record, (bad,), (Endorsements.decode(NO_ENDORSEMENTS),))
+    (found,) = [check for check in _compute(contents, EPOCH.began).checks if check.id == "attestation.evidence"]
+    assert found.status is Status.FAIL
+    assert node_id(KEY).hex()[:16] in found.why
+
+
+def test_a_proof_with_simulated_evidence_informs_and_assumes_nothing_of_hardware() -> None:
+    platform = PLATFORMS[0]
+    simulated = StandIn("sev-snp", vouches_of(platform)["sev-snp"], simulated=True, accepts_simulated=True)
+    policy = policy_for(platform, **{"sev-snp": simulated})
+    evidence = evidence_for(platform)
+    record = FleetRecord(EPOCH.beacon, (FleetNode(node_id(KEY), evidence.digest, 0),))
+    contents = ProofContents(policy, record.encode(), record, (evidence,), (Endorsements.decode(NO_ENDORSEMENTS),))
+    proof = _compute(contents, EPOCH.began)
+    (found,) = [check for check in proof.checks if check.id == "attestation.evidence"]
+    assert found.status is Status.INFO
+    assert proof.to_json()["simulated"] is True
+    assert "simulated" in proof.assumptions[0]
