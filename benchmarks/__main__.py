@@ -11,7 +11,20 @@ from typing import Final
 import click
 from rich.console import Console
 
-from benchmarks import appraise, bhttp, blind_rsa, first_token, hpke_tpm, imports, issue, ohttp, sealed, spend, stream
+from benchmarks import (
+    appraise,
+    bhttp,
+    blind_rsa,
+    first_token,
+    hpke_tpm,
+    imports,
+    issue,
+    ohttp,
+    sealed,
+    spend,
+    stream,
+    worst_case,
+)
 from benchmarks.machine import describe_machine
 from benchmarks.measure import FULL, SMOKE, Plan
 from benchmarks.page import update_page
@@ -26,6 +39,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "bhttp": bhttp.run,
     "sealed": sealed.run,
     "appraise": appraise.run,
+    "worst_case": worst_case.run,
     "hpke_tpm": hpke_tpm.run,
     "first_token": first_token.run,
     "import": imports.run,
@@ -46,7 +60,7 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 def main(names: tuple[str, ...], *, with_peers: bool, as_json: bool, markdown: bool, smoke: bool) -> None:
     r"""Measure confsec: by default everything.
 
-    NAMEs: ohttp, stream, bhttp, sealed, appraise, hpke_tpm, first_token, import, spend, blind_rsa, issue.
+    NAMEs: ohttp, stream, bhttp, sealed, appraise, worst_case, hpke_tpm, first_token, import, spend, blind_rsa, issue.
 
     \b
     For instance:  python -m benchmarks ohttp stream --peers

@@ -116,7 +116,9 @@ def _escape(value: str) -> str:
 
 
 def decode_general_names(data: bytes) -> tuple[GeneralName, ...]:
-    """Read GeneralNames. Raises `DecodeError`."""
+    """Read GeneralNames. Raises `DecodeError`, and `LimitError` for more than 4 KiB."""
+    if len(data) > MAX_NAME:
+        raise LimitError("alternative names are too long", got=f"{len(data)} bytes", want=f"at most {MAX_NAME}")
     names = []
     for each in elements(data, "an alternative name"):
         if each[0] & 0xC0 != 0x80:

@@ -1,0 +1,76 @@
+"""The worst inputs that we know cost each decoder a bounded number of steps, or are refused before.
+
+Times depend on the machine, so calls are counted: of our functions, and of the library's that these call.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from benchmarks.appraise import clear_caches
+from benchmarks.worst_inputs import MEGABYTE, worst_inputs
+from confsec.errors import ConfsecError
+from confsec.tee.simulated.amd import SimulatedAmd
+from confsec.tee.x509 import verify_certificate_signature, verify_crl_signature
+from confsec.tee.x509_signatures import _verify_recurring
+from tests.fuzz.targets import TARGETS, Target
+
+MAX_CALLS = 300_000
+"""Some 40 ms where nothing else runs."""
+
+DECODERS = [target for target in TARGETS if not target.name.startswith("verify-")]
+
+
+@pytest.mark.parametrize("target", DECODERS, ids=lambda target: target.name)
+def test_worst_inputs_take_a_bounded_number_of_steps(target: Target) -> None:
+    for name, data in worst_inputs(target.name):
+        assert len(data) <= MEGABYTE + 512
+        clear_caches()
+        assert count_calls(target, data) <= MAX_CALLS, name
+
+
+def count_calls(target: Target, data: bytes) -> int:
+    """Return how many calls it takes until a value or an error of ours."""
+    calls = 0
+
+    def count(frame: object, event: str, called: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        target.decode(data)
+    except ConfsecError:
+        pass
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def test_right_signature_of_an_authority_is_checked_once() -> None:
+    amd = SimulatedAmd()
+    clear_caches()
+    for _ in range(3):
+        verify_certificate_signature(amd.ask, amd.ark)
+    assert _verify_recurring.cache_info()[:2] == (2, 1)
+
+
+def test_wrong_signature_is_checked_each_time() -> None:
+    amd = SimulatedAmd()
+    clear_caches()
+    for _ in range(3):
+        with pytest.raises(ConfsecError):
+            verify_certificate_signature(amd.ask, amd.asvk)
+    assert _verify_recurring.cache_info()[:2] == (0, 3)
+
+
+def test_signature_over_much_is_not_remembered() -> None:
+    amd = SimulatedAmd()
+    long = amd.issue_crl(revoked=tuple(range(2_000)))
+    clear_caches()
+    verify_crl_signature(long, amd.ark)
+    assert len(long.tbs) > 32 << 10
+    assert _verify_recurring.cache_info().currsize == 0
