@@ -260,7 +260,9 @@ def _distance(item: pytest.Item, step: Step) -> int:
     """Say how likely a test is to miss a step: those that are likely go first."""
     if f"[{step.what}:" in item.nodeid:
         return 0
-    return 1 if "refus" in item.nodeid else 2
+    if step.function and f"test_{step.module.rpartition('.')[2]}.py" in item.nodeid:
+        return 1
+    return 2 if "refus" in item.nodeid else 3
 
 
 def run_part(part: Part) -> tuple[int, list[Step]]:

@@ -526,13 +526,13 @@ def entry(*, critical: bool) -> bytes:
     return encode_tlv(0x30, b"\x02\x01\x07" + encode_tlv(0x17, b"260101000000Z") + encode_tlv(0x30, extension))
 
 
-def crl_of(entries: bytes) -> RevocationList:
+def crl_of(entries: bytes, *, tag: int = 0x30) -> RevocationList:
     """Put entries into a list that was issued with one; its signature is of no use then."""
     found = crl(1)
     old = encode_tlv(0x30, encode_tlv(0x30, b"\x02\x01\x01" + encode_tlv(0x17, b"260101000000Z")))
     content = bytes(der.decode(found.tbs, asn1.TLV, "a list").data)
     assert old in content
-    tbs = encode_tlv(0x30, content.replace(old, encode_tlv(0x30, entries)))
+    tbs = encode_tlv(0x30, content.replace(old, encode_tlv(tag, entries)))
     return RevocationList.decode(encode_tlv(0x30, tbs + ROOT.algorithm + encode_tlv(0x03, b"\0" + found.signature)))
 
 
@@ -543,6 +543,16 @@ def test_entry_with_critical_extension_makes_the_list_useless() -> None:
         verify_crl_extensions(crl_of(entry(critical=True)))
     with pytest.raises(LimitError):
         verify_crl_extensions(crl_of(entry(critical=True) * 65))
+
+
+def test_list_whose_entries_are_none_is_refused() -> None:
+    with pytest.raises(DecodeError, match="no list of entries"):
+        crl_of(entry(critical=False), tag=0x31)
+
+
+def test_list_with_too_long_extensions_is_refused() -> None:
+    with pytest.raises(LimitError, match="too long"):
+        crl(extensions={"1.2.3": Extension(False, bytes(20_000))})
 
 
 def test_longest_revocation_list_is_read() -> None:

@@ -201,13 +201,14 @@ class TdxVerifier:
         subject = Subject(request=request, policy=self.policy)
         checks = run_checks(CHECKS, subject)
         good = frozenset(check.id for check in checks if check.status in {Status.PASS, Status.INFO})
+        compared = frozenset(check.id for check in checks if check.status is Status.PASS)
         if not good.issuperset(definition.id for definition in CHECKS if definition.essential):
             return TeeFindings(name=self.name, checks=checks)
         return TeeFindings(
             name=self.name,
             checks=checks,
             claims=_claims(subject),
-            vouches=_vouches(subject, checks, good),
+            vouches=_vouches(subject, checks, good, compared),
             simulated=subject.pck_chain.root.fingerprint in SIMULATED_ROOTS,
             collateral_numbers=_collateral_numbers(subject),
             expires=_expires(subject),
@@ -222,11 +223,13 @@ def read_tdx_policy(value: cbor.CborValue) -> TdxVerifier:
 # --- What follows from the checks -------------------------------------------------------------------------------------
 
 
-def _vouches(subject: Subject, checks: Collection[Check], good: frozenset[str]) -> tuple[Vouch, ...]:
+def _vouches(
+    subject: Subject, checks: Collection[Check], good: frozenset[str], compared: frozenset[str]
+) -> tuple[Vouch, ...]:
     """Return the edges of the binding graph. What rests on a check that did not pass is left out.
 
     The quote is vouched for if nothing up to the TCB failed, and the rest only below it: a TD that the host can look
-    into vouches for nothing.
+    into vouches for nothing. What the policy takes any value of was not compared, and says nothing about the system.
     """
     later = ("tdx.report-data", "tdx.azure-user-data", "tdx.azure-ak", *_BOOTED)
     if not all(check.id in good or check.id in later for check in checks):
@@ -236,7 +239,7 @@ def _vouches(subject: Subject, checks: Collection[Check], good: frozenset[str]) 
         vouches += _azure_vouches(good) if subject.on_azure else [Vouch(TDX, BINDING, "REPORTDATA is the binding")]
     if not subject.on_azure and good.issuperset(_REPLAYED):
         vouches.append(Vouch(TDX, CCEL, "the event log gives RTMR0 to RTMR2"))
-        if good.issuperset(_BOOTED):
+        if compared.issuperset(_BOOTED):
             vouches.append(Vouch(TDX, OPERATING_SYSTEM, "MRTD and RTMR0 to RTMR2 are as the policy says"))
     return tuple(vouches)
 
