@@ -52,8 +52,7 @@ class Status(Enum):
     __hash__ = object.__hash__
 
 
-@frozen
-class Check:
+class Check(NamedTuple):
     """One thing that was looked at before the prompt was sealed."""
 
     id: str
