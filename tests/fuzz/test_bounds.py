@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 
+import cbor2
 import pytest
 
 from benchmarks.appraise import clear_caches
 from benchmarks.worst_inputs import MEGABYTE, worst_inputs
-from confsec.errors import ConfsecError
+from confsec.errors import ConfigError, ConfsecError, DecodeError
+from confsec.protocol import cbor
+from confsec.tee.registry import POLICIES
 from confsec.tee.simulated.amd import SimulatedAmd
 from confsec.tee.x509 import verify_certificate_signature, verify_crl_signature
 from confsec.tee.x509_signatures import _verify_recurring
@@ -48,6 +51,44 @@ def count_calls(target: Target, data: bytes) -> int:
     finally:
         sys.setprofile(before)
     return calls
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("#" * ((256 << 10) + 1), "too long"),
+        ("a=[" + "1," * 6_200 + "]", "too many parts"),
+        ("a." * 65 + "b=1", "too many dots"),
+        ("a=" + "[" * 4_000, "not TOML"),
+        ("a=" + "1" * 5_000, "not TOML"),
+    ],
+    ids=["length", "parts", "dots", "depth", "number"],
+)
+def test_policy_that_would_take_long_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        POLICIES.from_toml(text)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (cbor2.dumps([0] * cbor.MAX_ITEMS), "too many items"),
+        (cbor2.dumps([b""] * (cbor.MAX_ITEMS - 1) + [bytes(9)]), "too many items"),
+        (cbor2.dumps([[]] * cbor.MAX_CONTAINERS), "too many arrays"),
+        (b"\x82\x5e" + cbor2.dumps(bytes(cbor.MAX_ITEMS)), "not CBOR"),
+    ],
+    ids=["numbers", "strings", "arrays", "malformed"],
+)
+def test_cbor_of_many_parts_is_refused(data: bytes, why: str) -> None:
+    with pytest.raises(DecodeError, match=why):
+        cbor.decode(data, what="it", limit=MEGABYTE)
+
+
+def test_cbor_of_as_many_parts_as_are_allowed_is_read() -> None:
+    many: cbor.CborValue = [0] * (cbor.MAX_ITEMS - 3)
+    assert cbor.decode(cbor.encode([many, bytes(2 * cbor.MAX_ITEMS)]), what="it", limit=MEGABYTE) is not None
+    arrays: list[cbor.CborValue] = [[]] * (cbor.MAX_CONTAINERS - 1)
+    assert cbor.decode(cbor.encode(arrays), what="it", limit=MEGABYTE) == arrays
 
 
 def test_right_signature_of_an_authority_is_checked_once() -> None:
