@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from attrs import frozen
 
@@ -48,8 +48,9 @@ class Status(Enum):
     SKIP = "skip"
     INFO = "info"
 
-    # An Enum hashes its name, in Python, each time that it is looked for in a set. There is one object for each member.
-    __hash__ = object.__hash__
+    if not TYPE_CHECKING:  # a checker would miss the type
+        # An Enum hashes its name, in Python, each time that it is looked for in a set. A member is one object.
+        __hash__ = object.__hash__
 
 
 class Check(NamedTuple):

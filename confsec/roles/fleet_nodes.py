@@ -75,7 +75,7 @@ class NodeView:
         """The operator takes no new requests to it."""
         self.live = False
         """It answered when it was last asked, and does not drain."""
-        self.shows = False
+        self.shows: bool = False
         """What it showed when it was last asked is good."""
         self.refusal: Refusal | None = None
         """Why what it shows is not accepted."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, final
+from typing import ClassVar, Final, final
 
 from attrs import frozen
 
@@ -73,7 +73,7 @@ class AkRegistered:
 class AkRegistration(Machine):
     """One registration of one AK, on the registrar's side."""
 
-    STEPS = REGISTRATION_STEPS
+    STEPS: ClassVar[StepTable] = REGISTRATION_STEPS
 
     def __init__(self, registrar: Registrar, *, randbytes: RandBytes) -> None:
         super().__init__(State.READY)
