@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from attrs import frozen
 
+from confsec.backends import system
 from confsec.cli.output import console, constant_policy, print_json, read_bytes, read_policy, write_bytes
 from confsec.cli.printable import printable
 from confsec.cli.proof_tree import add_conclusions, proof_tree
@@ -35,6 +36,7 @@ class _Output:
     as_json: bool
     html: Path | None
     every: bool
+    ear: tuple[Path, Path] | None
 
 
 @click.command(name="verify")
@@ -46,12 +48,20 @@ class _Output:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--html", type=_FILE, metavar="OUT", help="Write one self-contained page to OUT.")
+@click.option(
+    "--ear",
+    nargs=2,
+    type=_FILE,
+    metavar="OUT KEY",
+    help="Write the result for other software (EAR), a JWT, or a CWT to OUT.cwt, signed with the private key in KEY.",
+)
 @click.option("--all", "every", is_flag=True, help="Show every check of every node.")
 def command(
     file: Path,
     policy_file: Path | None,
     at: datetime | None,
     html: Path | None,
+    ear: tuple[Path, Path] | None,
     *,
     unsafe_simulated: bool,
     as_json: bool,
@@ -67,13 +77,14 @@ def command(
     confsec verify proof.cbor --policy policy.toml --json
     confsec verify proof.cbor --html proof.html
     confsec verify proof.cbor --at 2027-01-31T00:00:00Z
+    confsec verify proof.cbor --ear result.jwt key.pem
 
     Exit status: 0 trusted, 1 refused, 2 not a Proof.
     """  # noqa: D301 - click keeps lines as they are after a backspace
     if as_json and html:
         raise ConfigError("--json and --html exclude each other", hint="Call it twice")
     policy = _choose(policy_file, unsafe_simulated=unsafe_simulated)
-    output = _Output(file, as_json, html, every)
+    output = _Output(file, as_json, html, every, ear)
     return _report(read_bytes(file, "the Proof"), policy, at, output)
 
 
@@ -95,6 +106,10 @@ def _report(data: bytes, policy: Policy | None, at: datetime | None, output: _Ou
         return _report_no_proof(exc, output)
     except ProofError as exc:
         return _report_broken(data, exc, output)
+    if output.ear:
+        from confsec.cli.proof_ear import write_ear
+
+        write_ear(judgement.proof, *output.ear, build=f"confsec-protocol {_version()}", issued_at=system.now())
     if output.as_json:
         print_json(judgement.to_json())
     elif output.html:
