@@ -35,7 +35,7 @@ from confsec.tee.x509_base import (
     whole_bytes,
 )
 from confsec.tee.x509_crl import MAX_CRL, RevocationList
-from confsec.tee.x509_names import GeneralName, Name, decode_general_names, decode_name
+from confsec.tee.x509_names import MAX_NAME, GeneralName, Name, decode_general_names, decode_name
 from confsec.tee.x509_signatures import PublicKey, algorithm_name, load_public_key, verify_signature
 
 __all__ = [
@@ -256,6 +256,8 @@ class Certificate:
         extension = self.extensions.get(EXTENDED_KEY_USAGE)
         if extension is None:
             return None
+        if len(extension.value) > MAX_NAME:
+            raise LimitError("extended key usage is too long", got=f"{len(extension.value)} bytes")
         purposes = elements(extension.value, "extended key usage")
         return frozenset(decode(each, ObjectIdentifier, "extended key usage").dotted_string for each in purposes)
 
@@ -472,6 +474,8 @@ def _signer(certificate: Certificate, issuers: Sequence[Certificate]) -> Certifi
 
 def _decode_distribution_points(data: bytes) -> tuple[str, ...]:
     """Return the URIs of all full names: [0] of DistributionPoint, in it [0] fullName (RFC 5280, 4.2.1.13)."""
+    if len(data) > MAX_NAME:
+        raise LimitError("distribution points are too long", got=f"{len(data)} bytes", want=f"at most {MAX_NAME}")
     urls: list[str] = []
     for point in elements(data, "a distribution point"):
         for part in elements(point, "a distribution point"):

@@ -15,6 +15,7 @@ from confsec.protocol.wire import decode_base64
 from confsec.tee.der import decode, encode
 
 __all__ = [
+    "MAX_EXTENSIONS",
     "Extension",
     "ExtensionSyntax",
     "Signed",
@@ -26,6 +27,9 @@ __all__ = [
     "verify_no_critical",
     "whole_bytes",
 ]
+
+MAX_EXTENSIONS: Final = 64
+"""A certificate or a list has at most 64 extensions. AMD's certificates have 13."""
 
 _SECTION: Final = "RFC 5280, section 4.1"
 _WHITE: Final = b" \t\r\n"
@@ -84,7 +88,9 @@ def whole_bytes(bits: asn1.BitString, what: str) -> bytes:
 
 
 def decode_extensions(extensions: list[ExtensionSyntax] | None, what: str) -> dict[str, Extension]:
-    """Return extensions by object identifier. Raises `DecodeError` for one that is there twice."""
+    """Return extensions by object identifier. Raises `DecodeError` for one that is there twice, and `LimitError`."""
+    if extensions is not None and len(extensions) > MAX_EXTENSIONS:
+        raise LimitError(f"{what} has too many extensions", got=len(extensions), want=f"at most {MAX_EXTENSIONS}")
     found: dict[str, Extension] = {}
     for extension in extensions or ():
         oid = extension.oid.dotted_string

@@ -6,17 +6,18 @@ Times depend on the machine, so calls are counted: of our functions, and of the 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import cbor2
 import pytest
 
 from benchmarks.appraise import clear_caches
 from benchmarks.worst_inputs import MEGABYTE, worst_inputs
-from confsec.errors import ConfigError, ConfsecError, DecodeError
+from confsec.errors import ConfigError, ConfsecError, DecodeError, LimitError
 from confsec.protocol import cbor
 from confsec.tee.registry import POLICIES
 from confsec.tee.simulated.amd import SimulatedAmd
-from confsec.tee.x509 import verify_certificate_signature, verify_crl_signature
+from confsec.tee.x509 import Certificate, verify_certificate_signature, verify_crl_signature
 from confsec.tee.x509_signatures import _verify_recurring
 from tests.fuzz.targets import TARGETS, Target
 
@@ -89,6 +90,30 @@ def test_cbor_of_as_many_parts_as_are_allowed_is_read() -> None:
     assert cbor.decode(cbor.encode([many, bytes(2 * cbor.MAX_ITEMS)]), what="it", limit=MEGABYTE) is not None
     arrays: list[cbor.CborValue] = [[]] * (cbor.MAX_CONTAINERS - 1)
     assert cbor.decode(cbor.encode(arrays), what="it", limit=MEGABYTE) == arrays
+
+
+@pytest.mark.parametrize("kind", ["certificate", "certificate-chain", "revocation-list"])
+def test_certificate_of_many_extensions_is_refused(kind: str) -> None:
+    (target,) = [target for target in TARGETS if target.name == kind]
+    many = [data for name, data in worst_inputs(kind) if "extensions" in name]
+    assert many
+    for data in many:
+        with pytest.raises(LimitError):
+            target.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("many names", lambda certificate: certificate.subject_alternative_names),
+        ("many purposes", lambda certificate: certificate.extended_key_usage),
+        ("many points", lambda certificate: certificate.crl_urls),
+    ],
+)
+def test_long_extension_is_refused_when_somebody_asks(name: str, read: Callable[[Certificate], object]) -> None:
+    certificate = Certificate.decode(dict(worst_inputs("certificate"))[name])
+    with pytest.raises(LimitError):
+        read(certificate)
 
 
 def test_right_signature_of_an_authority_is_checked_once() -> None:
