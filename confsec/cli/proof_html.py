@@ -20,6 +20,7 @@ from confsec.cli.proof_view import (
     binding_tree,
     conclusions,
     counted,
+    dated,
     group_checks,
     number,
     platform_name,
@@ -159,7 +160,7 @@ def _facts(judgement: Judgement) -> Markup:
         policy.append(element("span", " instead of ", named, ", which the Proof names", kind="soft"))
     facts = [
         *_fact("Policy", *policy),
-        *_fact("Epoch began", f"{utc(proof.contents.epoch.began)}, as the operator says"),
+        *_fact("Epoch began", dated(proof)),
         *(_fact("Judged at", utc(judgement.at)) if judgement.at != proof.contents.epoch.began else ()),
         *_fact("Platforms", ", ".join(sorted({platform_name(node) for node in proof.nodes}))),
         *_fact("Checks", _pills(proof.all_checks)),

@@ -14,12 +14,14 @@ from confsec.cli.printable import printable
 from confsec.cli.proof_claims import firmware_lines
 from confsec.cli.proof_view import (
     MEANINGS,
+    Alike,
     CheckGroup,
     GraphItem,
     Judgement,
     binding_tree,
     conclusions,
     counted,
+    dated,
     group_checks,
     number,
     platform_name,
@@ -63,7 +65,7 @@ def proof_tree(proof: Proof, *, named: Policy | None = None, every: bool = False
     if word and not warned:
         tree.add(Text(f"{word}: {sentence}", style="bold yellow"))
     _add_policies(tree, proof, named)
-    tree.add(f"an epoch that began {utc(proof.contents.epoch.began)}, as the operator says")
+    tree.add(f"an epoch that began {dated(proof)}")
     branch = tree.add(_headline("before the request was sealed", proof.checks))
     for check in proof.checks:
         branch.add(_check(check))
@@ -196,8 +198,10 @@ def _add_counts(tree: Tree, checks: Sequence[Check]) -> None:
     groups = group_checks(checks)
     good = [f"{len(group.of(Status.PASS))} of {printable(group.name)}" for group in groups if group.of(Status.PASS)]
     for group in groups:
-        for check in group.of(Status.FAIL, Status.SKIP, Status.INFO):
+        for check in group.of(Status.FAIL, Status.SKIP):
             tree.add(_check(check))
+        for alike in group.informing:
+            tree.add(_together(alike) if len(alike.checks) > 1 else _check(alike.checks[0]))
         for why, count in group.followers.items():
             line = f"  {number(count, 'check')} of {printable(group.name)} {printable(why)}"
             tree.add(Text.assemble(_MARKS[Status.SKIP], line))
@@ -220,6 +224,14 @@ def _check(check: Check, *, compared: bool = False) -> Text:
             if value:
                 label.append(f"\n{name:4}  ", style="dim").append(printable(value))
     return label
+
+
+def _together(alike: Alike) -> Text:
+    """Return checks that say the same in one piece."""
+    from rich.text import Text
+
+    names = f"  {alike.common}: {', '.join(alike.ends)}"
+    return Text.assemble(_MARKS[alike.checks[0].status], (printable(names), "bold"), f"\n{printable(alike.said)}")
 
 
 def _red(text: str) -> Text:

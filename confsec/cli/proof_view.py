@@ -6,6 +6,7 @@ draw alike. A Proof comes from anybody, so what it says goes through `printable`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -39,6 +40,7 @@ from confsec.protocol.rats import VENDOR, Vouch
 
 __all__ = [
     "MEANINGS",
+    "Alike",
     "CheckGroup",
     "Conclusions",
     "GraphItem",
@@ -46,6 +48,7 @@ __all__ = [
     "binding_tree",
     "conclusions",
     "counted",
+    "dated",
     "group_checks",
     "judge",
     "number",
@@ -191,7 +194,32 @@ def warning_of(proof: Proof, named: Policy | None = None) -> tuple[str, str]:
     return "", ""
 
 
+def dated(proof: Proof) -> str:
+    """Say when the epoch began, and who says so."""
+    epoch = proof.contents.epoch
+    return utc(epoch.began) + (", as the operator says" if epoch.age_proof.status is Status.SKIP else "")
+
+
 # --- Checks -----------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Alike:
+    """Checks that say the same, but for the ends of their ids: bits of one field, for instance."""
+
+    common: str
+    """What their ids begin with, up to the last dot."""
+
+    said: str
+    """What they say; where one names itself stands `…`."""
+
+    checks: tuple[Check, ...]
+    """In their order."""
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The ends of their ids."""
+        return tuple(check.id.removeprefix(f"{self.common}.") for check in self.checks)
 
 
 @frozen
@@ -212,6 +240,16 @@ class CheckGroup:
     def failures_first(self) -> tuple[Check, ...]:
         """Return all of them, what failed before the others."""
         return tuple(sorted(self.checks, key=lambda check: check.status is not Status.FAIL))
+
+    @property
+    def informing(self) -> tuple[Alike, ...]:
+        """Return the checks that only inform; those that say the same are together."""
+        found: dict[tuple[str, str], list[Check]] = {}
+        for check in self.of(Status.INFO):
+            common, _, end = check.id.rpartition(".")
+            said = re.sub(rf"\b{re.escape(end)}\b", "…", check.why)
+            found.setdefault((common, said), []).append(check)
+        return tuple(Alike(common, said, tuple(checks)) for (common, said), checks in found.items())
 
     @property
     def followers(self) -> Mapping[str, int]:
