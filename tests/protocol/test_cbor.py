@@ -90,3 +90,27 @@ def test_members_are_checked_for_their_kind() -> None:
     for wrong in (-1, True, "1"):
         with pytest.raises(DecodeError):
             cbor.as_uint(wrong, what="it")
+
+
+def test_a_value_becomes_json_with_bytes_in_hex() -> None:
+    value: cbor.CborValue = {"a": [b"\x01\xff", 7, None], "b": {"c": "text", "d": True}}
+    assert cbor.to_json(value) == {"a": ["01ff", 7, None], "b": {"c": "text", "d": True}}
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (cbor2.dumps([0] * cbor.MAX_ITEMS), "too many items"),
+        (cbor2.dumps([1000] * 5 + [0] * cbor.MAX_ITEMS), "too many items"),
+        (cbor2.dumps([b""] * (cbor.MAX_ITEMS - 1) + [bytes(9)]), "too many items"),
+        (cbor2.dumps([[]] * cbor.MAX_CONTAINERS), "too many arrays"),
+    ],
+)
+def test_refuses_more_than_our_structures_have(data: bytes, why: str) -> None:
+    with pytest.raises(LimitError if "items" in why else DecodeError, match=why):
+        cbor.decode(data, what="it", limit=1 << 20)
+
+
+def test_long_strings_are_few_items() -> None:
+    encoded = cbor.encode([bytes(2 * cbor.MAX_ITEMS), "x" * cbor.MAX_ITEMS, 1 << 40])
+    assert cbor.encode(cbor.decode(encoded, what="it", limit=1 << 20)) == encoded

@@ -111,6 +111,21 @@ def test_claims_come_back_from_both_forms(claims: Claims) -> None:
     assert EAT_CLAIMS.encode_cbor(EAT_CLAIMS.decode_json(in_json)) == in_cbor
 
 
+@pytest.mark.parametrize(
+    "token",
+    [
+        NestedToken("CBOR", b"\xd2\x84"),
+        NestedToken("JWT", b"e30.e30.AA"),
+        NestedToken("BUNDLE", b'[["JWT","e30.e30.AA"],{"a":"e30"}]'),
+    ],
+    ids=["CBOR", "JWT", "bundle"],
+)
+def test_each_kind_of_nested_token_comes_back_from_both_forms(token: NestedToken) -> None:
+    claims: Claims = {"submods": {"a": token}}
+    assert EAT_CLAIMS.decode_json(EAT_CLAIMS.encode_json(claims)) == claims
+    assert EAT_CLAIMS.decode_cbor(EAT_CLAIMS.encode_cbor(claims)) == claims
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_give_claims_or_our_error(data: bytes) -> None:
     check_any_bytes(EAT_CLAIMS.decode_cbor, data)

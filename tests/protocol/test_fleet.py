@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from confsec.errors import DecodeError, EvidenceError, LimitError
 from confsec.protocol import cbor
-from confsec.protocol.cmw import CmwRecord, Evidence
+from confsec.protocol.cmw import CmwRecord, Endorsements, Evidence
 from confsec.protocol.fleet import FleetNode, FleetRecord
 from confsec.testing import check_any_bytes, check_round_trip
 from tests.protocol.fleets import make_fleet
@@ -95,3 +95,10 @@ def test_refuses_a_collection_with_too_many_items() -> None:
 def test_any_bytes_give_a_value_or_our_error(data: bytes) -> None:
     check_any_bytes(FleetRecord.decode, data)
     check_any_bytes(Evidence.decode, data)
+
+
+def test_endorsements_may_lack_an_item() -> None:
+    beside = Endorsements.of({"a": CmwRecord("text/plain", b"x")})
+    assert Endorsements.decode(beside.encoded) == beside
+    assert beside.find("a") == b"x"
+    assert beside.find("b") is None

@@ -13,6 +13,7 @@ from confsec.protocol.checks import Check, Status
 from confsec.protocol.platforms import Assumption
 from confsec.protocol.policy import (
     ATTESTATION_CHECK,
+    MAX_POLICY,
     PRODUCTION,
     UNSAFE_ANY,
     UNSAFE_UNATTESTED,
@@ -184,3 +185,16 @@ def test_a_skip_is_accepted_only_with_a_waiver() -> None:
 def test_a_failure_is_never_accepted() -> None:
     with pytest.raises(AppraisalError, match=r"log\.fleet"):
         READER.from_toml(FILE).require([check(Status.PASS), check(Status.FAIL)])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("#" * (MAX_POLICY + 1), "too long"),
+        ("x = [" + "0," * 7000 + "]", "too many parts"),
+        (".".join("a" * 100) + " = 1", "too many dots"),
+    ],
+)
+def test_refuses_a_file_that_would_take_long_to_read(text: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        READER.from_toml(text)

@@ -223,6 +223,23 @@ def test_evidence_that_the_router_does_not_have_is_a_node_left_out() -> None:
         run(session, service, session.fetch_fleet())
 
 
+def test_a_node_whose_first_file_cannot_be_had_is_left_out_whatever_the_second_says() -> None:
+    fleet = make_fleet(2)
+    bad = fleet.record.nodes[0]
+    service = Service(fleet)
+    real_route = service.route
+
+    def route(request: Request) -> Response:
+        gone = request.path == f"/v1/evidence/{bad.evidence_digest.hex()}"
+        return Response(404) if gone else real_route(request)
+
+    service.route = route  # type: ignore[method-assign]
+    session = new_session(service)
+    (trusted,) = run(session, service, session.fetch_fleet())
+    assert isinstance(trusted, FleetTrusted)
+    assert [each.node_id for each in trusted.refused] == [bad.node_id]
+
+
 def test_a_fleet_without_nodes_is_refused() -> None:
     service = Service(make_fleet(0))
     session = new_session(service)
