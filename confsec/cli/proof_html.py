@@ -302,9 +302,17 @@ def _policies(judgement: Judgement) -> list[Markup]:
 
 
 def _policy(policy: Policy) -> Markup:
+    """Return all that a policy says; the tables of its verifiers unfold."""
     kind = " a constant, published with the software" if policy.constant else ""
     heading = element("h3", policy.name, element("span", kind, kind="soft"))
-    return element("div", heading, _members(policy.to_members(), top=True), kind="card policy")
+    around = {name: value for name, value in policy.to_members().items() if not isinstance(value, dict)}
+    tables = [_table(verifier.name, verifier.to_item()) for verifier in policy.verifiers]
+    return element("div", heading, _members(around, top=True), *tables, kind="card policy")
+
+
+def _table(name: str, members: Mapping[str, cbor.CborValue]) -> Markup:
+    count = element("span", number(len(members), "key"), kind="soft")
+    return element("details", element("summary", element("b", f"[{name}]"), count), _members(members))
 
 
 def _members(members: Mapping[str, cbor.CborValue], *, top: bool = False) -> Markup:
