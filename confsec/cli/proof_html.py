@@ -25,6 +25,7 @@ from confsec.cli.proof_view import (
     number,
     platform_name,
     replays,
+    unbound_items,
     utc,
     warning_of,
 )
@@ -215,16 +216,11 @@ def _node(node: AttestationResult, evidence: Evidence) -> Markup:
 
 
 def _graph(node: AttestationResult, evidence: Evidence) -> list[Markup]:
-    if not node.vouches:
+    if node.platform is None:
         return []
-    root = binding_tree(node.vouches)
-    loose = sorted(set(evidence.items) - set(_names(root)))
-    items = [_graph_item(root, simulated=node.simulated), *map(_loose_item, loose)]
+    root = _graph_item(binding_tree(node.vouches), simulated=node.simulated)
+    items = [root, *map(_loose_item, unbound_items(node, evidence))]
     return [element("div", element("h4", "What vouches for what"), element("ul", *items), kind="graph")]
-
-
-def _names(item: GraphItem) -> list[str]:
-    return [item.name, *(name for child in item.children for name in _names(child))]
 
 
 def _graph_item(item: GraphItem, *, simulated: bool = False) -> Markup:

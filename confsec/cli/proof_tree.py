@@ -25,6 +25,7 @@ from confsec.cli.proof_view import (
     group_checks,
     number,
     platform_name,
+    unbound_items,
     utc,
     warning_of,
 )
@@ -123,7 +124,7 @@ def _add_node(
     if before != name and not every:
         branch.add(f"every check came out, and all is vouched for, as with node {before}…")
         return
-    if node.vouches:
+    if node.platform:
         _add_graph(branch, node, evidence)
     if every:
         for group in group_checks(node.checks):
@@ -147,8 +148,7 @@ def _alike(node: AttestationResult) -> object:
 def _add_graph(tree: Tree, node: AttestationResult, evidence: Evidence) -> None:
     root = binding_tree(node.vouches)
     _add_item(tree.add(_graph_label(root, simulated=node.simulated)), root.children)
-    reached = set(_names(root))
-    for loose in sorted(set(evidence.items) - reached):
+    for loose in unbound_items(node, evidence):
         tree.add(_red(f"✘ nothing vouches for {printable(loose)}"))
 
 
@@ -168,10 +168,6 @@ def _graph_label(item: GraphItem, *, simulated: bool = False) -> Text:
     for because in (item.because, *(f"and {edge.by}: {edge.because}" for edge in item.others)):
         label.append(f"\n  {printable(because)}", style="dim italic")
     return label
-
-
-def _names(item: GraphItem) -> list[str]:
-    return [item.name, *(name for child in item.children for name in _names(child))]
 
 
 # --- Checks -----------------------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from attrs import frozen
 
 from confsec.errors import AppraisalError
 from confsec.protocol.appraisal import AttestationResult
-from confsec.protocol.binding_graph import BINDING_VOUCHES
+from confsec.protocol.binding_graph import BINDING_VOUCHES, unbound
 from confsec.protocol.checks import Check, Status
+from confsec.protocol.cmw import Evidence
 from confsec.protocol.platforms import (
     AZURE_RUNTIME_DATA,
     BINDING,
@@ -55,6 +56,7 @@ __all__ = [
     "platform_name",
     "replays",
     "shortened",
+    "unbound_items",
     "utc",
     "warning_of",
 ]
@@ -319,6 +321,11 @@ def binding_tree(vouches: Sequence[Vouch]) -> GraphItem:
         return GraphItem(name, edge.because if edge else "", others, children)
 
     return item(VENDOR)
+
+
+def unbound_items(node: AttestationResult, evidence: Evidence) -> tuple[str, ...]:
+    """Return what no path from the vendor reaches: items of the evidence, and the operating system."""
+    return unbound({*evidence.items, OPERATING_SYSTEM}, node.vouches)
 
 
 # --- What follows from it ---------------------------------------------------------------------------------------------

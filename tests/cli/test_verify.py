@@ -162,6 +162,14 @@ def test_the_demo_policy_has_to_be_asked_for(tmp_path: Path, capsys: Capture) ->
     assert "exclude each other" in capsys.readouterr().err
 
 
+def test_a_version_without_the_demo_policy_says_which_it_has(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("confsec.tee.registry.POLICIES", PolicyReader({"sev-snp": read_fake}))
+    assert run(["verify", str(proof_of(tmp_path)), "--unsafe-simulated"]) == 2
+    assert "PRODUCTION, UNSAFE_UNATTESTED" in capsys.readouterr().err
+
+
 def test_an_unattested_proof_says_that_nobody_looked(unattested: Path, capsys: Capture) -> None:
     assert run(["verify", str(unattested)]) == 0
     shown = capsys.readouterr().out
