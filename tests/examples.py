@@ -8,7 +8,8 @@ is to be done with it in an HTML comment on the line before:
     <!-- file: NAME -->             write it to the file NAME, for the blocks that follow
     <!-- keeps running: TEXT -->    go on when its one command has printed TEXT, and end it after the last block
 
-A command that is not installed ends the run with the status `MISSING` and its name on standard output.
+A command that is not installed ends the run with the status `MISSING` and its name on standard output; so does a
+package that a page asks for in a line `<!-- needs the package NAME -->`.
 A page that says `<!-- with the demo service -->` finds a service running, and its directory in `service.toml`.
 """
 
@@ -23,6 +24,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from anyio.from_thread import start_blocking_portal
@@ -34,6 +36,7 @@ _FENCE = re.compile(r"^```(\w*)\s*$")
 _COMMENT = re.compile(r"^<!-- (not run|file|keeps running): (.+) -->$")
 _MARKS = ("not run", "file", "keeps running")
 _WITH_SERVICE = "<!-- with the demo service -->"
+_NEEDS = re.compile(r"^<!-- needs the package (\w+) -->$", re.MULTILINE)
 _START_TIMEOUT = 60
 MISSING = 77
 
@@ -86,6 +89,10 @@ def run(path: Path) -> None:
     """Run all blocks of a file. Raises what they raise; `AssertionError` if a command prints something else."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     text = path.read_text()
+    for package in _NEEDS.findall(text):
+        if find_spec(package) is None:
+            print(f"the package {package} is not installed")
+            sys.exit(MISSING)
     with ExitStack() as background:
         if _WITH_SERVICE in text.splitlines():
             background.enter_context(_demo_service())

@@ -125,6 +125,13 @@ def test_example_that_needs_a_command_of_somebody_else_says_which(tmp_path: Path
     assert finished.stdout == "no-such-command is not installed\n"
 
 
+def test_page_that_needs_a_package_of_somebody_else_says_which(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("<!-- needs the package no_such_package -->\n\n```python\n1 / 0\n```\n")
+    finished = run_examples(tmp_path / "page.md", tmp_path)
+    assert finished.returncode == MISSING
+    assert finished.stdout == "the package no_such_package is not installed\n"
+
+
 def test_command_that_keeps_running_is_waited_for_and_ended(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(
         "<!-- keeps running: ready -->\n```console\n$ sh -c 'echo $$ > pid; echo ready; exec sleep 1000'\n```\n"
