@@ -60,12 +60,12 @@ KINDS: Final[tuple[Kind, ...]] = (
 """The kinds of cases that consist of files."""
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
-_ATTESTATION: Final = "attestation is not part of this version"
+_GPU: Final = "evidence of GPUs is not part of this version"
 _LOG: Final = "the transparency log is not part of this version"
 
 MISSING_PROTOCOLS: Final = {
     "merkle": _LOG,
-    "nvidia": _ATTESTATION,
+    "nvidia": _GPU,
     "scitt": _LOG,
     "sigstore": _LOG,
     "tlog": _LOG,
