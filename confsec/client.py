@@ -33,6 +33,7 @@ from confsec.issuer_client import IssuerClient
 from confsec.protocol.bhttp import Request
 from confsec.protocol.directory import MAX_DIRECTORY, IssuerEntry, ServiceDirectory, check_web_url
 from confsec.protocol.machine import RandBytes
+from confsec.protocol.newest_seen import NewestSeen
 from confsec.protocol.oblivious import OUTER_HEADERS
 from confsec.protocol.policy import PRODUCTION, Policy
 from confsec.protocol.private import INNER_AUTHORITY, PrivateContentReceived, PrivateResponseStarted
@@ -139,6 +140,7 @@ class Client:
         self._source_address = source_address
         self._randbytes = randbytes
         self._clock = clock
+        self._newest = NewestSeen()  # of the client and not of a session: a new directory makes a new session
         self._refreshing = anyio.Lock()
         self._loaded: _Loaded | None = None
 
@@ -359,7 +361,13 @@ class Client:
         return self._loaded or loaded
 
     def _make(self, directory: ServiceDirectory) -> _Loaded:
-        session = ClientSession(directory, policy=self._policy, randbytes=self._randbytes, candidates=self._candidates)
+        session = ClientSession(
+            directory,
+            policy=self._policy,
+            randbytes=self._randbytes,
+            candidates=self._candidates,
+            newest=self._newest,
+        )
         return _Loaded(directory, session, self._use_transport())
 
     def _use_transport(self) -> Transport:

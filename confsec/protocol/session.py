@@ -113,6 +113,9 @@ class NodeAppraised:
     """How the appraisal of one node ended."""
 
     node: FleetNode
+    epoch: Epoch = field(repr=False)
+    """The epoch that its evidence was compared with."""
+
     outcome: TrustedKeyConfig | ConfsecError = field(repr=False)
     """The key, trusted, or why it is not."""
 
@@ -133,10 +136,11 @@ class AppraisalDue:
         try:
             return NodeAppraised(
                 self.node,
+                self.epoch,
                 appraise_node(self.node, self.evidence, self.endorsements, policy=self.policy, epoch=self.epoch),
             )
         except ConfsecError as exc:
-            return NodeAppraised(self.node, exc)
+            return NodeAppraised(self.node, self.epoch, exc)
 
 
 @final
@@ -212,8 +216,9 @@ class ClientSession:
         policy: Policy,
         randbytes: RandBytes,
         candidates: int = DEFAULT_CANDIDATES,
+        newest: NewestSeen | None = None,
     ) -> None:
-        """Begin with nothing trusted. `candidates` is from 1 to 16."""
+        """Begin with nothing trusted. `candidates` is from 1 to 16. `newest` is what sessions before have seen."""
         if not 1 <= candidates <= MAX_RECIPIENTS:
             raise LocalProtocolError("a request is sealed to 1 to 16 candidates", got=candidates)
         self._directory = directory
@@ -223,7 +228,7 @@ class ClientSession:
         self._numbers = 0
         self._fetches: dict[int, _Fetch] = {}
         self._private: dict[int, PrivateExchange] = {}
-        self._newest = NewestSeen()
+        self._newest = newest or NewestSeen()
         self._coming: _Coming | None = None
         self._fleet: _TrustedFleet | None = None
 
@@ -281,9 +286,10 @@ class ClientSession:
         fetch = self._fetches.pop(exchange, None)
         if fetch is None:
             raise LocalProtocolError("there is no such exchange", got=exchange)
-        if self._coming is None:
+        if fetch.of_record:
             return self._receive_fleet(fetch.receive_eof(), now)
-        return self._receive_part(self._coming, exchange, fetch)
+        # The other file of a node that was left out may come when the record is in use already.
+        return self._receive_part(self._coming, exchange, fetch) if self._coming else []
 
     def receive_appraisal(self, appraised: NodeAppraised) -> list[SessionEvent]:
         """Take what `AppraisalDue.run` returned. One for a fleet record that was dropped meanwhile changes nothing.
@@ -291,10 +297,10 @@ class ClientSession:
         Raises the first reason why not, if it was the last one and too few nodes are trusted.
         """
         coming = self._coming
-        if coming is None or appraised.node not in coming.parts:
+        if coming is None or appraised.node not in coming.parts or appraised.epoch != coming.epoch:
             return []
         del coming.parts[appraised.node]
-        outcome = self._admit(appraised.outcome)
+        outcome = self._admit(appraised.outcome, coming.fetched_at)
         if isinstance(outcome, ConfsecError):
             coming.refused.append(FleetRefused(appraised.node.node_id, outcome))
         else:
@@ -306,13 +312,17 @@ class ClientSession:
         self._private.pop(exchange, None)
         self._fetches.pop(exchange, None)
 
-    def _admit(self, outcome: TrustedKeyConfig | ConfsecError) -> TrustedKeyConfig | ConfsecError:
-        """Refuse a key whose collateral is from before what was seen of others."""
-        if isinstance(outcome, TrustedKeyConfig):
-            try:
-                self._newest.admit(outcome.result.collateral_numbers)
-            except ConfsecError as exc:
-                return exc
+    def _admit(self, outcome: TrustedKeyConfig | ConfsecError, now: datetime) -> TrustedKeyConfig | ConfsecError:
+        """Refuse a key that may not be used any more, or whose collateral is from before what was seen of others."""
+        if not isinstance(outcome, TrustedKeyConfig):
+            return outcome
+        if now >= outcome.usable_until:  # to use it would make the record old at once, and stop all other nodes
+            until = f"{outcome.usable_until:%Y-%m-%d %H:%M:%S} UTC"
+            return PolicyError("what vouches for a node has ended", got=until, section="RFC 9334, section 10")
+        try:
+            self._newest.admit(outcome.result.collateral_numbers)
+        except ConfsecError as exc:
+            return exc
         return outcome
 
     def _receive_fleet(self, content: bytes, now: datetime) -> list[SessionEvent]:
@@ -349,7 +359,7 @@ class ClientSession:
         try:
             content = fetch.receive_eof()
         except ConfsecError as exc:
-            return self.receive_appraisal(NodeAppraised(node, exc))
+            return self.receive_appraisal(NodeAppraised(node, coming.epoch, exc))
         if node not in coming.parts:
             return []  # its other file could not be had
         coming.parts[node][path] = content
@@ -385,7 +395,7 @@ class ClientSession:
             Request("GET", self._directory.router_scheme, self._directory.router_authority, path)
         )
         number = self._next_number()
-        self._fetches[number] = _Fetch(exchange, limit)
+        self._fetches[number] = _Fetch(exchange, limit, of_record=path == FLEET_PATH)
         return Send(number, data)
 
     def _progress(self, exchange: int, events: list[PrivateEvent]) -> list[SessionEvent]:
@@ -419,7 +429,9 @@ def _require_age(epoch: Epoch, policy: Policy, now: datetime) -> None:
 class _Fetch:
     """A public file of the router, fetched through the gateway so that nobody sees who reads it."""
 
-    def __init__(self, exchange: ObliviousExchange, limit: int) -> None:
+    def __init__(self, exchange: ObliviousExchange, limit: int, *, of_record: bool) -> None:
+        self.of_record: Final = of_record
+        """It is the fleet record, and not a file of a node."""
         self._exchange = exchange
         self._limit = limit
         self._status = 0

@@ -16,17 +16,19 @@ from confsec.errors import (
     DecodeError,
     DecryptionError,
     DisconnectedError,
+    EvidenceError,
     LimitError,
     LocalProtocolError,
     PolicyError,
     TruncatedError,
     UnknownKeyError,
 )
+from confsec.protocol.appraisal import TrustedKeyConfig
 from confsec.protocol.bhttp import Response
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.gateway_keys import GatewayKeyring
 from confsec.protocol.policy import UNSAFE_UNATTESTED
-from confsec.protocol.session import FLEET_MAX_AGE
+from confsec.protocol.session import FLEET_MAX_AGE, AppraisalDue, NodeAppraised
 from confsec.sync_client import SyncClient
 from confsec.testing import FixedClock, seeded_randbytes
 from tests.client.wire import ServiceTransport, fleet_of_today, parts_of
@@ -226,6 +228,32 @@ async def test_a_gateway_key_that_changed_while_nobody_asked_is_read_from_the_di
             await client.request("POST", CHAT)
         path.write_text(new.to_toml())
         assert (await client.request("POST", CHAT)).status == 200
+
+
+async def test_a_new_directory_does_not_make_a_client_take_older_collateral(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [8]
+    run = AppraisalDue.run
+
+    def run_with_collateral(due: AppraisalDue) -> NodeAppraised:
+        appraised = run(due)
+        assert isinstance(appraised.outcome, TrustedKeyConfig)
+        result = appraised.outcome.result
+        appraised.outcome._result = evolve(result, collateral_numbers={"TCB info": numbers[0]})
+        return appraised
+
+    monkeypatch.setattr(AppraisalDue, "run", run_with_collateral)
+    wire, clock = new_wire(1), FixedClock(NOW)
+    path = tmp_path / "service.toml"
+    path.write_text(wire.service.directory.to_toml())
+    async with Client(path, policy=UNSAFE_UNATTESTED, transport=wire, clock=clock) as client:
+        await client.request("POST", CHAT)
+        clock.advance(by=FLEET_MAX_AGE)
+        path.write_text(rekey(wire.service).to_toml())
+        numbers[0] = 7
+        with pytest.raises(EvidenceError, match="back in time"):
+            await client.request("POST", CHAT)
 
 
 def rekey(service: Service) -> ServiceDirectory:

@@ -25,6 +25,7 @@ from confsec.errors import (
 from confsec.protocol import session as session_module
 from confsec.protocol.appraisal import TrustedKeyConfig
 from confsec.protocol.bhttp import InformationalResponse, Request, Response
+from confsec.protocol.epoch import Epoch
 from confsec.protocol.machine import State, Step
 from confsec.protocol.oblivious import ObliviousExchange
 from confsec.protocol.ohttp import MEDIA_TYPE_CHUNKED_RESPONSE
@@ -48,7 +49,7 @@ from confsec.protocol.session import (
     SessionEvent,
 )
 from confsec.testing import check_all_steps, seeded_randbytes
-from tests.protocol.fleets import make_fleet
+from tests.protocol.fleets import EPOCH_START, make_fleet
 from tests.protocol.service import NOW, Service
 
 CHUNKED = MEDIA_TYPE_CHUNKED_RESPONSE
@@ -331,6 +332,59 @@ def test_an_appraisal_for_a_record_that_was_dropped_changes_nothing() -> None:
     session.fetch_fleet()
     assert session.receive_appraisal(first.run()) == []
     assert session.needs_fleet(NOW)
+
+
+def test_an_appraisal_in_one_epoch_does_not_count_in_another() -> None:
+    fleet = make_fleet(1)
+    service = Service(fleet)
+    session = new_session(service)
+    (first,) = reach(session, service, session.fetch_fleet())
+    assert isinstance(first, AppraisalDue)
+    # The same node, with the same evidence, is listed in the next epoch, too.
+    later = Epoch.local(EPOCH_START + 60)
+    service.fleet = evolve(fleet, record=evolve(fleet.record, beacon=later.beacon))
+    (send,) = session.fetch_fleet()
+    assert isinstance(send, Send)
+    deliver(session, send, service.handle(send.data))
+    assert session.receive_appraisal(first.run()) == []
+    assert session.needs_fleet(NOW)
+
+
+@pytest.mark.parametrize("gone", ["both", "evidence"])
+def test_the_other_file_of_a_node_may_come_when_the_record_is_in_use(gone: str) -> None:
+    fleet = make_fleet(2)
+    bad = fleet.record.nodes[1].evidence_digest.hex()
+    service = Service(fleet)
+    real_route = service.route
+
+    def route(request: Request) -> Response:
+        missing = request.path.endswith(bad) and (gone == "both" or request.path.startswith("/v1/evidence/"))
+        return Response(404) if missing else real_route(request)
+
+    service.route = route  # type: ignore[method-assign]
+    session = new_session(service)
+    (record,) = session.fetch_fleet()
+    assert isinstance(record, Send)
+    good, goods, evidence, endorsements = deliver(session, record, service.handle(record.data))
+    run(session, service, [good, goods])
+    ((trusted,), late) = (run(session, service, [each]) for each in (evidence, endorsements))
+    assert isinstance(trusted, FleetTrusted)
+    assert late == []
+    assert not session.needs_fleet(NOW)
+
+
+def test_a_node_whose_endorsements_have_ended_is_left_out() -> None:
+    service = Service(make_fleet(2))
+    session = new_session(service)
+    dues = [each for each in reach(session, service, session.fetch_fleet()) if isinstance(each, AppraisalDue)]
+    first, second = (due.run() for due in dues)
+    assert isinstance(second.outcome, TrustedKeyConfig)
+    second.outcome._usable_until = NOW
+    session.receive_appraisal(first)
+    (trusted,) = session.receive_appraisal(second)
+    assert isinstance(trusted, FleetTrusted)
+    assert [each.node_id for each in trusted.refused] == [second.node.node_id]
+    assert not session.needs_fleet(NOW)
 
 
 def test_whole_shards_are_fetched_until_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
