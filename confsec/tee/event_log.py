@@ -13,7 +13,7 @@ nothing, so all that they say is of that kind. What boot events mean is the work
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import IntEnum
 from functools import cached_property, partial
 from itertools import chain
@@ -21,7 +21,7 @@ from operator import attrgetter
 from struct import Struct
 from typing import Any, Final, Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from confsec.errors import DecodeError, EvidenceError, LimitError, TruncatedError
 from confsec.protocol.wire import Reader
@@ -206,6 +206,11 @@ class EventLog:
         return _encode_event(self.events[0]) + b"".join(
             map(_encode_event2 if self.crypto_agile else _encode_event, rest)
         )
+
+    def of_registers(self, registers: Collection[int]) -> Self:
+        """Return the log without the events that extend other registers: of those that hardware did not sign."""
+        kept = tuple(event for event in self.events if not event.extends or event.register in registers)
+        return evolve(self, events=kept)
 
     def replay(self, bank: HashAlgorithm) -> dict[int, bytes]:
         """Return what the registers that events extend hold after the last one, in one bank.

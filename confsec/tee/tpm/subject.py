@@ -6,6 +6,7 @@ check for each item, and makes it essential: whatever comes later may take the i
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import Enum
 from functools import cached_property, lru_cache
@@ -100,9 +101,9 @@ class Subject:
 
     @cached_property
     def log(self) -> EventLog:
-        """The event log."""
-        item = self.item(TPM_LOG)
-        return _decode_recurring_log(item) if len(item) <= _RECURRING_SIZE else EventLog.decode(item)
+        """The event log, as far as it is about quoted PCRs: of the others it may say what it likes."""
+        item, pcrs = self.item(TPM_LOG), frozenset(self.pcrs)
+        return _decode_recurring_log(item, pcrs) if len(item) <= _RECURRING_SIZE else _decode_log(item, pcrs)
 
     @cached_property
     def key(self) -> TpmKey:
@@ -230,6 +231,10 @@ def _decode_ak(item: bytes) -> PublicArea:
 
 
 @lru_cache(_RECURRING)
-def _decode_recurring_log(item: bytes) -> EventLog:
+def _decode_recurring_log(item: bytes, pcrs: frozenset[int]) -> EventLog:
     """Read an event log: it is the same for as long as a machine runs."""
-    return EventLog.decode(item)
+    return _decode_log(item, pcrs)
+
+
+def _decode_log(item: bytes, pcrs: Collection[int]) -> EventLog:
+    return EventLog.decode(item).of_registers(pcrs)

@@ -157,6 +157,25 @@ def test_claims_are_derived() -> None:
     assert claims["clock_safe"] is True
 
 
+def test_a_log_is_not_believed_about_pcrs_that_were_not_quoted() -> None:
+    real = SoftwareTpm(boot=SimulatedBoot(secure_boot=False))
+    policy = relaxed(
+        pcr_selection=(4, 9, 11), kernel_command_lines=UNSAFE_ANY, uki_sections=UNSAFE_ANY,
+        unsafe_allow_no_secure_boot=True,
+    )  # fmt: skip
+    scene = Scene(tpm=real, policy=policy, pcrs=(4, 9, 11), log=lambda _: SimulatedBoot().log().encode())
+    found = scene.verify()
+    assert refused(found) == []
+    (secure_boot,) = [check for check in found.checks if check.id == "tpm.secure-boot"]
+    assert secure_boot.status is Status.INFO
+    assert secure_boot.got == "unknown"
+    assert "secure_boot" not in found.claims
+    anything = scene.changed(
+        policy=policy.replace(pcr_selection=(9,), boot_applications=UNSAFE_ANY), pcrs=(9,)
+    ).verify()  # fmt: skip
+    assert anything.claims["boot_applications"] == []
+
+
 def test_an_instance_is_a_claim() -> None:
     claims = CERTIFIED.changed(leaf={"extensions": gce_instance(production=True)}).verify().claims
     assert (claims["zone"], claims["project"]) == ("europe-west4-a", "project")
