@@ -44,7 +44,7 @@ from confsec.protocol.checks import (
 from confsec.protocol.cmw import KEY_CONFIG_LABEL, Endorsements, Evidence
 from confsec.protocol.epoch import Epoch
 from confsec.protocol.fleet import FleetNode
-from confsec.protocol.key_config import MEDIA_TYPE_OHTTP_KEYS, KeyConfig, decode_key_configs
+from confsec.protocol.key_config import MEDIA_TYPE_OHTTP_KEYS, KeyConfig, decode_key_configs, encode_key_configs
 from confsec.protocol.manifest import Freshness, Manifest
 from confsec.protocol.node_keys import check_node_key_config, node_id
 from confsec.protocol.platforms import (
@@ -443,6 +443,8 @@ def _decode_key(item: bytes) -> tuple[KeyConfig, bytes]:
     try:
         (key_config,) = decode_key_configs(item)
         check_node_key_config(key_config)
+        if item != encode_key_configs([key_config]):  # an entry of a KEM that we do not have: no binding covers it
+            raise DecodeError("there is more than the key")
     except (DecodeError, UnsupportedError, ValueError) as exc:
         raise EvidenceError("the evidence holds no key configuration of a node", section="RFC 9458, section 3") from exc
     return key_config, node_id(key_config)

@@ -64,7 +64,7 @@ class FleetRecord:
             what="a fleet record",
             keys=("version", "beacon", "nodes"),
         )
-        if value["version"] != _VERSION:
+        if cbor.as_uint(value["version"], what="the version") != _VERSION:
             raise DecodeError("a fleet record has a version that we do not know", want=_VERSION)
         beacon = cbor.as_bytes(value["beacon"], what="a beacon")
         if len(beacon) > MAX_BEACON:

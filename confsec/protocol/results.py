@@ -2,7 +2,8 @@
 
 A Proof holds evidence, so that its reader appraises for himself. A result holds a verdict instead, for those who trust
 the verifier that signs it. It is made from a Proof that was replayed here, and says nothing that the replay did not
-show: a simulated root is contraindicated hardware whatever the policy, and what nobody looked at has no claim.
+show: whatever the policy, a simulated root is contraindicated hardware, and memory that the host may debug is visible.
+What nobody looked at has no claim.
 """
 
 from __future__ import annotations
@@ -52,11 +53,12 @@ def trust_vector_of(node: AttestationResult, policy: Policy) -> TrustVector | No
             executables=_claim("executables", "unrecognized_rt"),
         )
     in_tee = not node.platform.items.isdisjoint({SEV_SNP, TDX})
+    debugged = any(said.get("debug") is True for said in node.claims.values())
     return TrustVector(
         hardware=_claim("hardware", "unrecognized_hw" if node.simulated else "genuine_hw"),
         configuration=_claim("configuration", "approved_config"),
         executables=_claim("executables", "approved_boot"),
-        runtime_opaque=_claim("runtime-opaque", "encrypted_rt" if in_tee else "visible_rt"),
+        runtime_opaque=_claim("runtime-opaque", "encrypted_rt" if in_tee and not debugged else "visible_rt"),
     )
 
 

@@ -53,7 +53,7 @@ def test_evidence_that_cannot_be_read_is_refused() -> None:
         appraise(node, garbage)
 
 
-@pytest.mark.parametrize("defect", ["no key", "two keys", "another KEM", "not a key"])
+@pytest.mark.parametrize("defect", ["no key", "two keys", "another KEM", "an unknown KEM", "not a key"])
 def test_evidence_without_exactly_one_key_of_a_node_is_refused(defect: str) -> None:
     randbytes = seeded_randbytes(defect)
     good = node_key_config(kem_from_id(0x647A).generate(randbytes))
@@ -63,6 +63,7 @@ def test_evidence_without_exactly_one_key_of_a_node_is_refused(defect: str) -> N
         "no key": b"",
         "two keys": encode_key_configs([good, good]),
         "another KEM": encode_key_configs([x25519]),
+        "an unknown KEM": encode_key_configs([good]) + b"\x00\x08\x07\xff\xf0hello",
         "not a key": b"\x00\x01x",
     }[defect]
     evidence = Evidence.of({KEY_CONFIG_LABEL: CmwRecord(MEDIA_TYPE_OHTTP_KEYS, item)})

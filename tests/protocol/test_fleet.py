@@ -48,6 +48,7 @@ def test_refuses_a_node_that_stands_twice() -> None:
     ("defect", "data"),
     [
         ("another version", record_item(version=2)),
+        ("true for a version", record_item(version=True)),
         ("another member", record_item(extra=1)),
         ("a beacon that is too long", record_item(beacon=bytes(20_000))),
         ("a node with two members", record_item(nodes=[[bytes(32), bytes(32)]])),

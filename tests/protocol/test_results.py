@@ -54,6 +54,15 @@ def test_a_tpm_without_a_tee_hides_no_memory() -> None:
     assert vector.tier is TrustTier.CONTRAINDICATED
 
 
+@pytest.mark.parametrize("platform", ["sev-snp", "azure-tdx"])
+def test_memory_that_the_host_may_debug_is_not_hidden_even_if_the_policy_allows_it(platform: str) -> None:
+    debugged = evolve(node(platform), claims={"any": {"debug": True}, "tpm": {}})
+    vector = trust_vector_of(debugged, PRODUCTION)
+    assert vector is not None
+    assert vector.runtime_opaque == 96
+    assert vector.tier is TrustTier.CONTRAINDICATED
+
+
 @pytest.mark.parametrize("checks", [(BAD,), (GOOD, Check("x", "", Status.SKIP, "nobody looked"))])
 def test_what_the_policy_refuses_is_contraindicated(checks: tuple[Check, ...]) -> None:
     vector = trust_vector_of(node("sev-snp", *checks), PRODUCTION)
