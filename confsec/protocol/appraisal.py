@@ -408,7 +408,8 @@ def _items(bound: _Bound) -> Finding:
 
 
 def _operating_system(bound: _Bound) -> Finding:
-    loose = unbound([OPERATING_SYSTEM], bound.vouches)
+    right = [edge for edge in bound.vouches if edge.of != OPERATING_SYSTEM or edge.by == bound.platform.os_by]
+    loose = unbound([OPERATING_SYSTEM], right)
     return holds(
         not loose, f"the operating system is vouched for by {bound.platform.os_from}",
         f"nothing vouches for the operating system: it has to be {bound.platform.os_from}",

@@ -138,6 +138,9 @@ class Platform:
     assumes: tuple[Assumption, ...]
     """What is left to assume."""
 
+    os_by: str
+    """The item that has to vouch for the operating system: what another says of it does not count."""
+
     tpm_inside: bool = False
     """The TPM is inside the TEE, and its AK in the report."""
 
@@ -148,14 +151,17 @@ class Platform:
 
 
 PLATFORMS: Final = (
-    Platform("sev-snp", frozenset({SEV_SNP}), "MEASUREMENT of a direct boot", "", (Assumption.AMD,)),
-    Platform("tdx", frozenset({TDX, CCEL}), "MRTD and RTMR0 to RTMR2, with the event log", "", (Assumption.INTEL,)),
+    Platform("sev-snp", frozenset({SEV_SNP}), "MEASUREMENT of a direct boot", "", (Assumption.AMD,), SEV_SNP),
+    Platform(
+        "tdx", frozenset({TDX, CCEL}), "MRTD and RTMR0 to RTMR2, with the event log", "", (Assumption.INTEL,), TDX
+    ),
     Platform(
         "sev-snp-svsm",
         frozenset({SEV_SNP, SVSM_MANIFEST}) | TPM_ITEMS,
         "PCRs of the vTPM in the SVSM",
         "the services manifest in the report, at VMPL 0",
         (Assumption.AMD, Assumption.SVSM),
+        TPM_QUOTE,
         tpm_inside=True,
     ),
     Platform(
@@ -164,6 +170,7 @@ PLATFORMS: Final = (
         "PCRs of the vTPM in the paravisor",
         "HCLAkPub in the runtime data, at VMPL 0",
         (Assumption.AMD, Assumption.MICROSOFT_PARAVISOR),
+        TPM_QUOTE,
         tpm_inside=True,
     ),
     Platform(
@@ -172,6 +179,7 @@ PLATFORMS: Final = (
         "PCRs of the vTPM in the paravisor",
         "HCLAkPub in the runtime data",
         (Assumption.INTEL, Assumption.MICROSOFT_PARAVISOR),
+        TPM_QUOTE,
         tpm_inside=True,
     ),
     Platform(
@@ -180,6 +188,7 @@ PLATFORMS: Final = (
         "PCRs of a TPM outside the TEE",
         "a certificate of the AK, or a registrar",
         (Assumption.AMD, Assumption.CLOUD_HYPERVISOR),
+        TPM_QUOTE,
     ),
     Platform(
         "tdx-tpm",
@@ -187,6 +196,7 @@ PLATFORMS: Final = (
         "MRTD and RTMR0 to RTMR2; a TPM outside the TEE adds its PCRs",
         "a certificate of the AK, or a registrar",
         (Assumption.INTEL, Assumption.CLOUD_HYPERVISOR),
+        TDX,
     ),
     Platform(
         "tpm",
@@ -194,6 +204,7 @@ PLATFORMS: Final = (
         "PCRs of a TPM; there is no TEE",
         "a certificate of the AK, or a registrar",
         (Assumption.CLOUD_HYPERVISOR,),
+        TPM_QUOTE,
     ),
 )
 """All rows (design, What vouches for the operating system)."""

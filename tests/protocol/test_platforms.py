@@ -84,9 +84,8 @@ def vouches_of(platform: Platform) -> dict[str, tuple[Vouch, ...]]:
     first += [Vouch(VENDOR, root, "a chain"), Vouch(root, BINDING, "signed")]
     for label in sorted(platform.items - {root}):
         first.append(Vouch(root, label, "signed"))
-    found["tpm" if platform.has_tpm else root].append(
-        Vouch(TPM_QUOTE if platform.has_tpm else root, OPERATING_SYSTEM, "measured")
-    )
+    verifier = {SEV_SNP: "sev-snp", "tdx": "tdx", TPM_QUOTE: "tpm"}[platform.os_by]
+    found[verifier].append(Vouch(platform.os_by, OPERATING_SYSTEM, "measured"))
     return {name: tuple(edges) for name, edges in found.items()}
 
 
@@ -142,10 +141,20 @@ def test_each_row_is_trusted_when_a_path_leads_to_everything(platform: Platform)
 
 @EACH_PLATFORM
 def test_each_row_needs_something_that_vouches_for_the_operating_system(platform: Platform) -> None:
-    name = "tpm" if platform.has_tpm else min(verifier_names(platform))
+    name = {SEV_SNP: "sev-snp", "tdx": "tdx", TPM_QUOTE: "tpm"}[platform.os_by]
     edges = tuple(edge for edge in vouches_of(platform)[name] if edge.of != OPERATING_SYSTEM)
     policy = policy_for(platform, **{name: StandIn(name, edges)})
     assert refusing(evidence_for(platform), policy) == ("binding.operating-system",)
+
+
+@EACH_PLATFORM
+def test_each_row_needs_the_right_item_to_vouch_for_the_operating_system(platform: Platform) -> None:
+    for other in sorted(platform.items - {platform.os_by}):
+        verifiers = {
+            name: StandIn(name, tuple(evolve(e, by=other) if e.of == OPERATING_SYSTEM else e for e in edges))
+            for name, edges in vouches_of(platform).items()
+        }
+        assert refusing(evidence_for(platform), policy_for(platform, **verifiers)) == ("binding.operating-system",)
 
 
 @EACH_PLATFORM
