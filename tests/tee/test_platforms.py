@@ -19,9 +19,15 @@ from confsec.protocol.key_config import encode_key_configs
 from confsec.protocol.manifest import Freshness, Manifest
 from confsec.protocol.node_keys import node_id
 from confsec.protocol.platforms import PLATFORMS, SEV_SNP, TPM_QUOTE, Platform
-from confsec.protocol.policy import Policy
+from confsec.protocol.policy import UNSAFE_ANY, Policy
 from confsec.tee.demo_policy import UNSAFE_DEMO_POLICY
 from confsec.tee.registry import POLICIES
+from confsec.tee.sev_snp.verifier import SnpVerifier
+from confsec.tee.simulated.amd import UNSAFE_SIMULATED_SNP
+from confsec.tee.simulated.intel import SIMULATED_TDX_POLICY
+from confsec.tee.simulated.tpm import UNSAFE_SIMULATED_TPM
+from confsec.tee.tdx.verifier import TdxVerifier
+from confsec.tee.tpm.verifier import TpmVerifier
 from tests.tee.composites import (
     EPOCH,
     Node,
@@ -215,6 +221,19 @@ def test_no_policy_of_a_file_accepts_a_simulated_root(platform: Platform) -> Non
 def test_a_proof_names_the_demo_policy_by_its_digest() -> None:
     assert POLICIES.from_item(UNSAFE_DEMO_POLICY.to_item()) is UNSAFE_DEMO_POLICY
     assert UNSAFE_DEMO_POLICY.to_item() == {"constant": "UNSAFE_DEMO_POLICY", "digest": UNSAFE_DEMO_POLICY.digest}
+
+
+@pytest.mark.parametrize("name", ["sev-snp-svsm", "azure-sev-snp", "azure-tdx"])
+def test_what_is_beneath_the_guest_vouches_for_no_key_if_nobody_compared_it(name: str) -> None:
+    # Without it a guest writes its own manifest, or runtime data: any AK, of a TPM in software, and any boot.
+    node = make_node(name)
+    verifiers = (
+        SnpVerifier(evolve(UNSAFE_SIMULATED_SNP, measurements=(), firmware_measurements=UNSAFE_ANY)),
+        TdxVerifier(evolve(SIMULATED_TDX_POLICY, mr_td=UNSAFE_ANY)),
+        TpmVerifier(UNSAFE_SIMULATED_TPM),
+    )
+    codes = refusing(node, evolve(policy_for(node.platform), verifiers=verifiers))
+    assert codes == ("binding.items", "binding.operating-system")
 
 
 def test_keys_of_azure_are_rsa() -> None:

@@ -236,7 +236,8 @@ def _vouches(
         return ()
     vouches = [Vouch(VENDOR, TDX, "Intel's root certifies the platform, and its quoting enclave signed the quote")]
     if "tdx.report-data" in good:
-        vouches += _azure_vouches(good) if subject.on_azure else [Vouch(TDX, BINDING, "REPORTDATA is the binding")]
+        own = [Vouch(TDX, BINDING, "REPORTDATA is the binding")]
+        vouches += _azure_vouches(good, compared) if subject.on_azure else own
     if not subject.on_azure and good.issuperset(_REPLAYED):
         vouches.append(Vouch(TDX, CCEL, "the event log gives RTMR0 to RTMR2"))
         if compared.issuperset(_BOOTED):
@@ -244,9 +245,14 @@ def _vouches(
     return tuple(vouches)
 
 
-def _azure_vouches(good: frozenset[str]) -> list[Vouch]:
-    """Return what the paravisor's runtime data vouches for. The operating system is known from PCRs, not from here."""
+def _azure_vouches(good: frozenset[str], compared: frozenset[str]) -> list[Vouch]:
+    """Return what the paravisor's runtime data vouches for. The operating system is known from PCRs, not from here.
+
+    It vouches only if MRTD was compared: a TD without that paravisor can write any runtime data.
+    """
     vouches = [Vouch(TDX, AZURE_RUNTIME_DATA, "REPORTDATA is the hash of the runtime data")]
+    if "tdx.mr-td" not in compared:
+        return vouches
     if "tdx.azure-user-data" in good:
         vouches.append(Vouch(AZURE_RUNTIME_DATA, BINDING, "user-data is the binding"))
     if "tdx.azure-ak" in good:
