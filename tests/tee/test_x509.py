@@ -545,6 +545,13 @@ def test_entry_with_critical_extension_makes_the_list_useless() -> None:
         verify_crl_extensions(crl_of(entry(critical=True) * 65))
 
 
+def test_extensions_that_are_longer_than_any_real_one_are_not_taken_apart() -> None:
+    with pytest.raises(LimitError, match="extended key usage"):
+        _ = issue(extensions={"2.5.29.37": Extension(False, bytes(5000))}).extended_key_usage
+    with pytest.raises(LimitError, match="distribution points"):
+        _ = issue(extensions={"2.5.29.31": Extension(False, bytes(5000))}).crl_urls
+
+
 def test_list_whose_entries_are_none_is_refused() -> None:
     with pytest.raises(DecodeError, match="no list of entries"):
         crl_of(entry(critical=False), tag=0x31)
