@@ -118,13 +118,15 @@ class TpmPolicy:
 
     @property
     def identifies_system(self) -> bool:
-        """Whether a boot that passes is one of those that were meant: both what was started, and how.
+        """Whether a boot that passes is one of those that were meant: what was started, how, and with which initrd.
 
-        A kernel alone does not say which system it is: `init=/bin/sh` on its command line is another one.
+        A kernel alone does not say which system it is: with `init=/bin/sh` on its command line, or with another initial
+        RAM disk, it is another one. A unified image has that inside, and PCR 11; else it is in PCR 9.
         """
-        return not isinstance(self.boot_applications, UnsafeAny) and not isinstance(
-            self.kernel_command_lines, UnsafeAny
-        )
+        started = not isinstance(self.boot_applications, UnsafeAny)
+        told = not isinstance(self.kernel_command_lines, UnsafeAny)
+        loaded = _lists(self.uki_sections) or not self.pcr_values.keys().isdisjoint((_KERNEL_PCR, _UKI_PCR))
+        return started and told and loaded
 
     @classmethod
     def from_item(cls, value: cbor.CborValue) -> Self:

@@ -187,7 +187,10 @@ def test_a_system_is_known_by_what_was_started_and_how() -> None:
     assert policy().identifies_system
     assert not policy(boot_applications="UNSAFE_ANY").identifies_system
     assert not policy(kernel_command_lines="UNSAFE_ANY").identifies_system
-    assert policy(uki_sections="UNSAFE_ANY").identifies_system
+    # A kernel that is not unified takes any initial RAM disk.
+    for sections in ("UNSAFE_ANY", {}):
+        assert not policy(uki_sections=sections).identifies_system
+        assert policy(uki_sections=sections, pcr_values={"9": [DIGEST]}).identifies_system
 
 
 def test_secure_boot_can_be_given_up_in_plain_words() -> None:

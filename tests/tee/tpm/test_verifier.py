@@ -24,13 +24,14 @@ from confsec.protocol.platforms import (
 )
 from confsec.protocol.policy import UNSAFE_ANY
 from confsec.protocol.rats import VENDOR, TeeFindings, VerificationRequest, Vouch
+from confsec.tee.event_log import Event, HashAlgorithm
 from confsec.tee.simulated.tpm import SoftwareTpm, published_key
 from confsec.tee.tpm.evidence import TPM_AK_CERTIFICATE, TPM_AK_STATEMENT, TPM_EK_CERTIFICATE
 from confsec.tee.tpm.simulated_boot import SimulatedBoot
 from confsec.tee.tpm.structures import AttestType
 from confsec.tee.tpm.subject import Subject
 from confsec.tee.tpm.verifier import TpmVerifier
-from tests.tee.tpm.refusals import AZURE_ITEM, SCENES, SVSM_ITEM, gce_instance, relaxed
+from tests.tee.tpm.refusals import AZURE_ITEM, SCENES, SVSM_ITEM, OtherBoot, gce_instance, relaxed
 from tests.tee.tpm.scenes import AT, Scene, platform
 
 GOOD = Scene()
@@ -101,6 +102,16 @@ def test_a_policy_that_means_no_system_vouches_for_none() -> None:
     assert refused(found) == []
     assert (TPM_QUOTE, OPERATING_SYSTEM) not in edges(found)
     assert (TPM_QUOTE, TPM_LOG) in edges(found)
+
+
+def test_a_known_kernel_with_any_initial_ram_disk_is_no_known_system() -> None:
+    def change(events: tuple[Event, ...]) -> tuple[Event, ...]:
+        evil = {HashAlgorithm.SHA256: bytes(32)}
+        return tuple(evolve(event, digests=evil) if event.data == b"Linux initrd\x00" else event for event in events)
+
+    found = GOOD.changed(tpm=SoftwareTpm(boot=OtherBoot(change=change)), policy=relaxed(uki_sections={})).verify()
+    assert refused(found) == []
+    assert (TPM_QUOTE, OPERATING_SYSTEM) not in edges(found)
 
 
 @pytest.mark.parametrize(
