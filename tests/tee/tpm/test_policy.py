@@ -188,7 +188,8 @@ def test_a_system_is_known_by_what_was_started_and_how() -> None:
     assert not policy(boot_applications="UNSAFE_ANY").identifies_system
     assert not policy(kernel_command_lines="UNSAFE_ANY").identifies_system
     # A kernel that is not unified takes any initial RAM disk.
-    for sections in ("UNSAFE_ANY", {}):
+    unnamed: tuple[Any, ...] = ("UNSAFE_ANY", {})
+    for sections in unnamed:
         assert not policy(uki_sections=sections).identifies_system
         assert policy(uki_sections=sections, pcr_values={"9": [DIGEST]}).identifies_system
 

@@ -106,7 +106,7 @@ def test_a_policy_that_means_no_system_vouches_for_none() -> None:
 
 def test_a_known_kernel_with_any_initial_ram_disk_is_no_known_system() -> None:
     def change(events: tuple[Event, ...]) -> tuple[Event, ...]:
-        evil = {HashAlgorithm.SHA256: bytes(32)}
+        evil: dict[int, bytes] = {HashAlgorithm.SHA256: bytes(32)}
         return tuple(evolve(event, digests=evil) if event.data == b"Linux initrd\x00" else event for event in events)
 
     found = GOOD.changed(tpm=SoftwareTpm(boot=OtherBoot(change=change)), policy=relaxed(uki_sections={})).verify()
