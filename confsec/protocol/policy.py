@@ -57,6 +57,7 @@ MAX_POLICY: Final = 256 << 10
 """A file of a policy has at most so many characters: a thousand measurements have 100,000."""
 
 _MAX_ENTRIES: Final = 1024
+_MAX_NODES: Final = 10_000  # as many as a fleet record has
 _PARTS: Final = ",.\n\\[{"
 """What each part of a file of TOML begins or ends with."""
 
@@ -173,8 +174,9 @@ class Policy:
         for name, values in lists.items():
             if values != sorted(set(values)):  # type: ignore[type-var]  # each list is of one type
                 raise ConfigError(f"the policy does not list its {name} sorted and once each")
-        if not self.name or self.minimum_nodes < 1:
-            raise ConfigError("a policy needs a name and at least one node")
+        # What cannot be seen could make a name look like that of a constant.
+        if not self.name or not self.name.isprintable() or not 1 <= self.minimum_nodes <= _MAX_NODES:
+            raise ConfigError(f"a policy needs a name that can be printed, and 1 to {_MAX_NODES} nodes")
         if not timedelta(0) < self.maximum_age <= MAX_AGE or self.maximum_age % timedelta(seconds=1):
             raise ConfigError("maximum_age is out of range", got=self.maximum_age, want="1 to 3600 seconds")
 

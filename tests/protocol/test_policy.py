@@ -91,6 +91,9 @@ def test_any_manifest_has_to_be_said() -> None:
     [
         ("minimum_nodes = 3", "minimum_nodes = 0"),
         ("minimum_nodes = 3", "minimum_nodes = '3'"),
+        ("minimum_nodes = 3", "minimum_nodes = 10001"),
+        ("minimum_nodes = 3", f"minimum_nodes = {1 << 70}"),
+        ('name = "ours"', 'name = "PRODUCTION\\u200b"'),
         ("minimum_nodes = 3", ""),
         ("minimum_nodes = 3", "minimum_nodes = 3\nunknown = 1"),
         ("maximum_age = 1800", "maximum_age = 3601"),
