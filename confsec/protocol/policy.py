@@ -174,9 +174,8 @@ class Policy:
         for name, values in lists.items():
             if values != sorted(set(values)):  # type: ignore[type-var]  # each list is of one type
                 raise ConfigError(f"the policy does not list its {name} sorted and once each")
-        # What cannot be seen could make a name look like that of a constant.
-        if not self.name or not self.name.isprintable() or not 1 <= self.minimum_nodes <= _MAX_NODES:
-            raise ConfigError(f"a policy needs a name that can be printed, and 1 to {_MAX_NODES} nodes")
+        if not self.name or not 1 <= self.minimum_nodes <= _MAX_NODES:
+            raise ConfigError(f"a policy needs a name, and 1 to {_MAX_NODES} nodes")
         if not timedelta(0) < self.maximum_age <= MAX_AGE or self.maximum_age % timedelta(seconds=1):
             raise ConfigError("maximum_age is out of range", got=self.maximum_age, want="1 to 3600 seconds")
 
@@ -285,7 +284,8 @@ class PolicyReader:
 
         Whoever may write a file could else switch everything off for somebody who only sees its name.
         """
-        if policy.waives(ATTESTATION_CHECK) or policy.name in {constant.name for constant in self.constants}:
+        seen = "".join(filter(str.isprintable, policy.name))  # what cannot be seen makes no other name
+        if policy.waives(ATTESTATION_CHECK) or seen in {constant.name for constant in self.constants}:
             raise DecodeError(f"{what} waives {ATTESTATION_CHECK} or has the name of a constant")
         if policy.accepts_simulated:
             raise DecodeError(f"{what} accepts simulated roots", want="the constant UNSAFE_DEMO_POLICY")
