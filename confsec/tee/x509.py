@@ -187,7 +187,7 @@ class Certificate:
         signed = decode_signed(data, what="a certificate", limit=MAX_CERTIFICATE)
         tbs = parse(signed.tbs, _TbsCertificate, "a certificate")
         if tbs.version != 2:
-            raise DecodeError("a certificate is of another version", got=tbs.version + 1, want=3, section=_SECTION)
+            raise DecodeError("a certificate is of another version", want=3, section=_SECTION)
         return cls(
             encoded=data,
             tbs=encode(signed.tbs),
@@ -365,7 +365,7 @@ def verify_signs_certificates(issuer: Certificate) -> None:
 
 def verify_valid_at(certificate: Certificate, at: datetime) -> None:
     """Check that a certificate is valid at a time. Its first moment may be up to `CLOCK_SKEW` away."""
-    if at < certificate.not_before - CLOCK_SKEW:
+    if certificate.not_before - at > CLOCK_SKEW:
         raise EvidenceError(
             f"the certificate {certificate.subject.text} is not valid yet",
             got=f"{at:%Y-%m-%d %H:%M}",
@@ -429,7 +429,7 @@ def verify_crl_signature(crl: RevocationList, issuer: Certificate) -> None:
 
 def verify_crl_current(crl: RevocationList, at: datetime) -> None:
     """Check that a revocation list is the current one at a time: issued, up to `CLOCK_SKEW`, and not yet due again."""
-    if not crl.this_update - CLOCK_SKEW <= at <= crl.next_update:
+    if crl.this_update - at > CLOCK_SKEW or at > crl.next_update:
         raise EvidenceError(
             f"the revocation list of {crl.issuer.text} is not current",
             got=f"{at:%Y-%m-%d %H:%M}",

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from cryptography import x509 as reference
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -18,7 +19,7 @@ from hypothesis import given, strategies as st
 
 from confsec.errors import ConfsecError, DecodeError, EvidenceError, LimitError, TruncatedError, UnsupportedError
 from confsec.tee import der
-from confsec.tee.der import encode_tlv
+from confsec.tee.der import encode_tlv, header_size, split_elements
 from confsec.tee.simulated.amd_keys import load_key
 from confsec.tee.simulated.issue import (
     CERT_SIGN,
@@ -70,6 +71,7 @@ FROM, UNTIL = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 VALID = (FROM, UNTIL)
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def name(common_name: str) -> Name:
@@ -225,6 +227,20 @@ def test_certificate_of_another_version_is_refused() -> None:
     old = LEAF.encoded.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01", 1)
     with pytest.raises(DecodeError, match="version"):
         Certificate.decode(old)
+
+
+def test_version_of_thousands_of_digits_is_refused_in_a_sentence() -> None:
+    """Python writes no number of more than 4300 digits: saying it would be another error, which nobody expects."""
+    tbs, *rest = split_elements(body_of(LEAF.encoded), limit=3)
+    version = encode_tlv(0xA0, encode_tlv(0x02, b"\x7f" * 3000))
+    changed = encode_tlv(0x30, body_of(tbs).replace(b"\xa0\x03\x02\x01\x02", version, 1))
+    with pytest.raises(DecodeError, match="version") as caught:
+        Certificate.decode(encode_tlv(0x30, changed + b"".join(rest)))
+    assert "another version" in str(caught.value)
+
+
+def body_of(element: bytes) -> bytes:
+    return element[header_size(element) :]
 
 
 def test_certificate_that_names_two_algorithms_is_refused() -> None:
@@ -418,6 +434,13 @@ def test_validity_has_an_allowance_at_its_beginning_only() -> None:
         verify_valid_at(LEAF, FROM - CLOCK_SKEW - SECOND)
     with pytest.raises(EvidenceError, match="expired"):
         verify_valid_at(LEAF, UNTIL + SECOND)
+
+
+def test_validity_may_begin_and_end_with_time_itself() -> None:
+    always = evolve(LEAF, not_before=FIRST, not_after=LAST)
+    for at in (FIRST, AT, LAST):
+        verify_valid_at(always, at)
+        verify_crl_current(evolve(crl(), this_update=FIRST, next_update=LAST), at)
 
 
 def test_unknown_critical_extension_is_refused() -> None:

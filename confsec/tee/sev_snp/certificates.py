@@ -184,7 +184,7 @@ def _has_level(certificate: Certificate, number: int) -> bool:
 def _level(certificate: Certificate, number: int) -> int:
     value = der.decode(_value(certificate, f"{_ARC}.3.{number}"), int, "a chip's certificate")
     if not 0 <= value <= 0xFF:
-        raise DecodeError("a level in a chip's certificate is no byte", got=value, section=_SECTION)
+        raise DecodeError("a level in a chip's certificate is no byte", want="0 to 255", section=_SECTION)
     return value
 
 

@@ -299,7 +299,7 @@ def signed_id(subject: Subject, which: Signed) -> Finding:
 def signed_current(subject: Subject, which: Signed) -> Finding:
     """Have the text that was current at that time: issued, up to the clock's skew, and not yet due again."""
     issued, at = subject.issued(which), subject.at
-    current = issued.issue_date - CLOCK_SKEW <= at <= issued.next_update
+    current = issued.issue_date - at <= CLOCK_SKEW and at <= issued.next_update
     want = f"{issued.issue_date:%Y-%m-%d %H:%M} to {issued.next_update:%Y-%m-%d %H:%M}"
     good, bad = f"{_TEXTS[which]} is current", f"{_TEXTS[which]} is not current"
     return holds(current, good, bad, want=want, got=f"{at:%Y-%m-%d %H:%M}")

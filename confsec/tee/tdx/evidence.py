@@ -397,6 +397,8 @@ def _read_body(reader: Reader, header: QuoteHeader) -> TdBody | EnclaveReport:
                 want="1 with 384, 2 with 584 or 3 with 648",
                 section=_SECTION,
             )
+    if kind == BODY_SGX and header.tee_type == TEE_TDX:
+        raise DecodeError("a quote of a trust domain has the body of an enclave", got=kind, section=_SECTION)
     body = reader.take(_SIZES[kind])
     return EnclaveReport.decode(body) if kind == BODY_SGX else TdBody.decode(body)
 

@@ -185,8 +185,8 @@ def tcb_status(subject: Subject) -> Finding:
 
 def grace_period(subject: Subject) -> Finding:
     """Have no level that is out of date for longer than the policy allows."""
-    grace = subject.policy.grace
-    late = [level for level in subject.levels if level.status.out_of_date and level.tcb_date + grace < subject.at]
+    grace, at = subject.policy.grace, subject.at
+    late = [level for level in subject.levels if level.status.out_of_date and at - level.tcb_date > grace]
     want = f"at most {subject.policy.grace_days} days"
     if late:
         oldest = min(level.tcb_date for level in late)

@@ -119,6 +119,10 @@ _SCHEMES: Final = {
 }
 
 
+_KDFS: Final = frozenset({ALG_NULL, 0x0007, 0x0020, 0x0022})
+"""MGF1 and the KDF1 of SP 800-56A and of SP 800-108 (TCG Algorithm Registry, section 4)."""
+
+
 class EccCurve(IntEnum):
     """Curves that we know (TCG Algorithm Registry, section 6.4)."""
 
@@ -322,6 +326,8 @@ def _read_scheme(reader: Reader, allowed: Iterable[int]) -> Scheme:
 
 def _read_kdf(reader: Reader) -> Scheme:
     algorithm = reader.uint(2)
+    if algorithm not in _KDFS:
+        raise DecodeError("a TPM key has an unknown KDF", got=f"0x{algorithm:04x}", section=f"{_PART_2}, 11.2.3")
     return Scheme(algorithm, None if algorithm == ALG_NULL else _read_hash(reader))
 
 

@@ -200,6 +200,8 @@ def _chain() -> Iterator[tuple[str, str, Callable[[], TeeFindings]]]:
     for part in ("2", "3.1", "3.8"):
         yield "leaf-extensions", f"no extension {part}", _issued(extensions={f"{_ARC}.{part}": None})
     yield "leaf-extensions", "a level that is no byte", _issued(extensions={f"{_ARC}.3.3": _plain(b"\x02\x02\x01\x00")})
+    endless = b"\x02\x82\x0b\xb8" + b"\x7f" * 3000  # of more digits than Python writes
+    yield "leaf-extensions", "a level of thousands of digits", _issued(extensions={f"{_ARC}.3.3": _plain(endless)})
     yield "leaf-extensions", "a reserved level", _issued(extensions={f"{_ARC}.3.5": _plain(b"\x02\x01\x01")})
     yield "leaf-extensions", "a level of Turin", _issued(extensions={f"{_ARC}.3.9": _plain(b"\x02\x01\x00")})
     yield "leaf-extensions", "an unknown product", _issued(extensions={f"{_ARC}.2": _plain(b"\x16\x04Rome")})

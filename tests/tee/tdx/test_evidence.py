@@ -17,6 +17,7 @@ from confsec.tee.simulated.intel import SIMULATED_BODY, SIMULATED_INTEL_ROOT, Si
 from confsec.tee.simulated.roots import SIMULATED_INTEL_ROOTS
 from confsec.tee.tdx.evidence import (
     MAX_QUOTE,
+    TEE_TDX,
     EnclaveReport,
     Quote,
     QuoteHeader,
@@ -106,6 +107,15 @@ def test_body_of_another_kind_is_refused(kind: int, size: int) -> None:
     head = kind.to_bytes(2, "little") + size.to_bytes(4, "little")
     with pytest.raises(DecodeError, match="no kind that we know"):
         Quote.decode(V5[:48] + head + V5[54:])
+
+
+@pytest.mark.parametrize("version", [3, 5])
+def test_body_of_an_enclave_in_the_quote_of_a_trust_domain_is_refused(version: int) -> None:
+    """On Azure no essential check would look at the body, and what is said of it would raise."""
+    quote = Quote.decode(V4)
+    header = evolve(quote.header, version=version, tee_type=TEE_TDX)
+    with pytest.raises(DecodeError, match="body of an enclave"):
+        Quote.decode(evolve(quote, header=header, body=EnclaveReport.decode(bytes(384))).encode())
 
 
 @pytest.mark.parametrize(("offset", "value"), [(128, 5), (130, 1)], ids=["type", "size"])

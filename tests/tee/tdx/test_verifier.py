@@ -147,6 +147,14 @@ def test_revoked_level_is_refused_by_every_policy() -> None:
     assert failed_ids(found) == ["tdx.tcb-status"]
 
 
+def test_dates_at_the_ends_of_time_are_compared() -> None:
+    """Adding to them would overflow, which is no error that anybody expects."""
+    late = {"tcb": {"isvsvn": 4}, "tcbDate": "9999-12-31T23:59:59Z", "tcbStatus": "OutOfDate"}
+    policy = {"grace_days": 1, "accepted_tcb_statuses": (TcbStatus.UP_TO_DATE, TcbStatus.OUT_OF_DATE)}
+    assert not failed_ids(simulate(policy, qe_identity={"tcbLevels": [late]}))
+    assert not failed_ids(simulate(tcb_info={"issueDate": "0001-01-01T00:00:00Z"}))
+
+
 def test_evidence_ends_with_the_first_certificate() -> None:
     sooner = AT + timedelta(days=1)
     assert simulate(certificates={"pck": {"not_after": sooner}}).expires == sooner

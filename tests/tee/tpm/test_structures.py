@@ -22,6 +22,7 @@ from confsec.tee.tpm.structures import (
     MAX_ATTEST,
     MAX_CREATION_DATA,
     MAX_PUBLIC,
+    NULL_SCHEME,
     Attest,
     Attributes,
     CreationData,
@@ -32,6 +33,7 @@ from confsec.tee.tpm.structures import (
     RsaKey,
     Scheme,
     SchemeId,
+    Symmetric,
     TpmSignature,
     decode_selections,
     encode_selections,
@@ -216,6 +218,16 @@ def test_an_attestation_of_another_type_keeps_its_bytes() -> None:
     encoded = TPM.quote(bytes(32), SELECTION, type=0x8019, attested=b"whatever").attest
     assert Attest.decode(encoded).attested == b"whatever"
     assert Attest.decode(encoded).encode() == encoded
+
+
+@pytest.mark.parametrize("kdf", [0x0000, 0x0005, 0x0021])
+def test_an_unknown_kdf_is_refused(kdf: int) -> None:
+    point = bytes(32)
+    area = PublicArea(SHA256, Attributes(0), b"", Symmetric(), NULL_SCHEME, EccKey(EccCurve.P256, point, point))
+    encoded = area.encode()
+    at = len(encoded) - 2 * (2 + 32) - 2
+    with pytest.raises(DecodeError, match="unknown KDF"):
+        PublicArea.decode(encoded[:at] + kdf.to_bytes(2, "big") + encoded[at + 2 :])
 
 
 def test_there_are_24_pcrs() -> None:
