@@ -15,6 +15,7 @@ from confsec.conformance import (
     cwt_eat,
     ear,
     hpke,
+    merkle,
     ohttp,
     primitives,
     privacypass,
@@ -53,6 +54,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     *cose.KINDS,
     *cwt_eat.KINDS,
     *ear.KINDS,
+    *merkle.KINDS,
     *sev_snp.KINDS,
     *tdx.KINDS,
     *tpm.KINDS,
@@ -64,7 +66,6 @@ _GPU: Final = "evidence of GPUs is not part of this version"
 _LOG: Final = "the transparency log is not part of this version"
 
 MISSING_PROTOCOLS: Final = {
-    "merkle": _LOG,
     "nvidia": _GPU,
     "scitt": _LOG,
     "sigstore": _LOG,
