@@ -22,6 +22,7 @@ from confsec.conformance import (
     sealed,
     sev_snp,
     tdx,
+    tlog,
     token_defects,
     tpm,
 )
@@ -45,6 +46,7 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
     *corim.SCHEMAS,
     *cwt_eat.SCHEMAS,
     *ear.SCHEMAS,
+    *tlog.SCHEMAS,
 )
 """In the order in which they are tried: a form with more members before one that has fewer."""
 
