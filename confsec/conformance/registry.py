@@ -59,6 +59,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     *merkle.KINDS,
     *sev_snp.KINDS,
     *tdx.KINDS,
+    *tlog.KINDS,
     *tpm.KINDS,
 )
 """The kinds of cases that consist of files."""

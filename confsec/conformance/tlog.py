@@ -1,18 +1,38 @@
-"""Vectors of C2SP's notes: the schemas signed-note, checkpoint-body, checkpoint-signatures and c2sp-note-examples."""
+"""Vectors of C2SP's logs: notes, checkpoints, proofs and witness policies in lists, and the kind checkpoint."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from confsec.conformance.cases import Case, CaseSkippedError, NamedCase, Schema, check_same, or_refused
+from confsec.conformance.kinds import FileCase, Kind
+from confsec.errors import ConfigError, TransparencyError
 from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.merkle import HASH_SIZE
 from confsec.protocol.note import NoteSignature, SignedNote
 from confsec.protocol.note_keys import KeyType, NoteKey, Signer
+from confsec.protocol.tlog_proof import TlogProof
+from confsec.protocol.transparency import verify_checkpoint
 from confsec.protocol.wire import decode_base64, encode_base64
+from confsec.protocol.witness_policy import WitnessPolicy
 
-__all__ = ["SCHEMAS", "check_checkpoint_body", "check_note", "check_note_example"]
+__all__ = [
+    "KINDS",
+    "SCHEMAS",
+    "check_checkpoint",
+    "check_checkpoint_body",
+    "check_note",
+    "check_note_example",
+    "check_tlog_policy",
+    "check_tlog_proof",
+]
+
+_LOG: Final = Signer("log", KeyType.ED25519, bytes(32))
+_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_INNERMOST: Final = re.compile(r"([0-9]) of \[([^\[\]]*)\]")
 
 
 def check_note(case: Case) -> None:
@@ -67,6 +87,93 @@ def check_note_example(case: Case) -> None:
     check_same("who signed", signature.key, own.key)
 
 
+def check_tlog_proof(case: Case) -> None:
+    """Check the form of a proof: what stands where its checkpoint belongs is no checkpoint."""
+    proof = TlogProof.decode(case["encoded"].encode())
+    check_same("what comes back", proof.encode().decode(), case["encoded"])
+    check_same("index", proof.index, case["index"])
+    check_same("hashes", [encode_base64(each) for each in proof.hashes], case["hashes"])
+    check_same("checkpoint", proof.checkpoint.decode(), case["checkpoint"])
+    check_same("extra", encode_base64(proof.extra), case.get("extra", ""))
+
+
+def check_tlog_policy(case: Case) -> None:
+    """Check the form of a policy, or what it says of some cosigners."""
+    if "policy" in case:
+        _check_policy_form(case)
+        return
+    names = {f"Wit{number}": f"w{number}" for number in range(1, 4)}
+    policy = WitnessPolicy.decode(_policy_of(case["policy_expr"], case["witnesses"]).encode())
+    checkpoint = Checkpoint("log", 1, bytes(HASH_SIZE))
+    note = SignedNote(checkpoint.encode()).sign(_LOG)
+    for name in case["cosigned_by"]:
+        seed = decode_base64(case["witnesses"][name][1].split("+", 4)[4])[1:]
+        note = note.sign(Signer(name, KeyType.ED25519_COSIGNATURE, seed), at=_AT)
+    try:
+        cosigned = verify_checkpoint(note.encode(), policy, origin="log")
+    except (TransparencyError, ConfigError):
+        satisfied = False
+    else:
+        satisfied = True
+        check_same("who cosigned", list(cosigned.cosigners), [names[name] for name in case["cosigned_by"]])
+    if not policy.quorum:
+        raise CaseSkippedError("it asks no witness, and we take no such checkpoint")
+    check_same("whether the quorum is there", satisfied, case["satisfied"])
+
+
+def _check_policy_form(case: Case) -> None:
+    text = case["policy"]
+    if case["valid"] and "    #comment" in text:
+        raise CaseSkippedError("it has comments after other things, which the standard does not allow")
+    keys = [line.split()[2] for line in text.splitlines() if line.strip().startswith("witness")]
+    if case["valid"] and len(set(keys)) < len(keys):
+        raise CaseSkippedError("two of its witnesses have one key, which the standard forbids")
+    policy = WitnessPolicy.decode(text.encode())
+    check_same("what comes back", WitnessPolicy.decode(policy.encode()), policy)
+    (group,) = policy.groups
+    check_same("threshold", group.threshold, case["threshold"])
+
+
+def _policy_of(expression: str, witnesses: Mapping[str, list[str]]) -> str:
+    """Write an expression such as `2 of [w1, 1 of [w2, w3]]` as a policy."""
+    lines = [f"log {_LOG.key.encode()}"]
+    lines += [f"witness w{name[-1]} {vkey}" for name, (vkey, _) in witnesses.items()]
+    if expression.startswith("0 of"):
+        return "\n".join([*lines, "quorum none", ""])
+    while found := _INNERMOST.search(expression):
+        name = f"g{len(lines)}"
+        lines.append(f"group {name} {found[1]} {found[2].replace(',', ' ')}")
+        expression = expression.replace(found[0], name)
+    return "\n".join([*lines, f"quorum {expression}", ""])
+
+
+def check_checkpoint(case: FileCase) -> None:
+    """Check a signed checkpoint under the key of its log."""
+    note = SignedNote.decode(case.read("checkpoint"))
+    note.verify([_log_key(case)])
+    checkpoint = Checkpoint.decode(note.text)
+    check_same("size", checkpoint.size, case.params["tree_size"])
+    check_same("what comes back", note.encode(), case.read("checkpoint"))
+
+
+def _log_key(case: FileCase) -> NoteKey:
+    if "vkey" in case.params:
+        return NoteKey.decode(case.params["vkey"])
+    return NoteKey(case.params["origin"], KeyType.RFC6962, decode_base64(case.json("log")["key"]))
+
+
+def _list_policies(document: object) -> Iterator[NamedCase]:
+    if isinstance(document, Mapping):
+        yield from ((str(case["name"]), case) for case in document["policies"])
+        for case in document["quorum"]:
+            by = ", ".join(case["cosigned_by"]) or "nobody"
+            yield f"{case['policy_expr']} by {by}", {**case, "witnesses": document["witnesses"], "valid": True}
+
+
+def _has_policies(document: object) -> bool:
+    return isinstance(document, Mapping) and isinstance(document.get("policies"), list) and "quorum" in document
+
+
 def _list(document: object) -> Iterator[NamedCase]:
     cases: list[Any] = document["cases"] if isinstance(document, Mapping) else []
     yield from ((str(case.get("name", number)), case) for number, case in enumerate(cases))
@@ -99,5 +206,20 @@ SCHEMAS: Final = (
     Schema(
         name="c2sp-note-examples", recognises=_has("note", "parse_only"), check=check_note_example, list_cases=_list
     ),
+    Schema(
+        name="tlog-proof",
+        recognises=_has("index", "hashes", "encoded"),
+        check=or_refused(check_tlog_proof),
+        list_cases=_list,
+    ),
+    Schema(
+        name="tlog-policy",
+        recognises=_has_policies,
+        check=or_refused(check_tlog_policy),
+        list_cases=_list_policies,
+    ),
 )
-"""Lists of notes, keys and checkpoints."""
+"""Lists of notes, keys, checkpoints, proofs and policies."""
+
+KINDS: Final = (Kind(name="checkpoint", check=check_checkpoint),)
+"""Checkpoints of whole logs."""
