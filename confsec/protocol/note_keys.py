@@ -32,7 +32,7 @@ MAX_KEY_NAME: Final = 255
 
 _NOTE: Final = "C2SP signed-note, Signatures"
 _COSIGNATURE: Final = "C2SP tlog-cosignature, Format"
-_NAME: Final = re.compile(r"[^\s+\x00-\x20\x7f]+")
+_NAME: Final = re.compile(r"[^\s+\x00-\x20\x7f\ud800-\udfff]+")
 _PRIVATE: Final = ("PRIVATE", "KEY")
 _TIMESTAMP: Final = 8
 _MAX_TIMESTAMP: Final = 253_402_300_799  # the last second of the year 9999, which datetime knows

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from confsec.protocol import cbor, cbor_general
 from confsec.protocol.ar4si import TrustTier, TrustVector
+from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.claims import EAT_CLAIMS, DebugStatus
 from confsec.protocol.cmw_messages import CollectionCmw, ConceptualMessage, RecordCmw
 from confsec.protocol.corim_signed import CORIM_TYPE
@@ -22,8 +23,12 @@ from confsec.protocol.ear import Ear, EarAppraisal, VerifierId
 from confsec.protocol.eat_tokens import sign_cwt
 from confsec.protocol.fleet import FleetNode, FleetRecord
 from confsec.protocol.jose import sign_jws
+from confsec.protocol.note import SignedNote
+from confsec.protocol.note_keys import KeyType, Signer
 from confsec.protocol.policy import Policy
 from confsec.protocol.proof import make_proof
+from confsec.protocol.tlog_proof import TlogProof
+from confsec.protocol.transparency import TrustedLog
 from confsec.tee.demo_policy import UNSAFE_DEMO_POLICY
 from confsec.tee.sev_snp.certificates import AMD_ROOTS, ARK_GUID, ASK_GUID, VCEK_GUID, CertificateTable
 from confsec.tee.sev_snp.policy import SnpPolicy
@@ -167,6 +172,41 @@ def jws() -> bytes:
 def corim() -> bytes:
     """Return a CoRIM."""
     return encode_corim(corim_item())
+
+
+# --- Logs -------------------------------------------------------------------------------------------------------------
+
+_LOG: Final = Signer("log.example/one", KeyType.ED25519, bytes(32))
+_WITNESSES: Final = (
+    Signer("witness.example/w1", KeyType.ED25519_COSIGNATURE, b"1" * 32),
+    Signer("witness.example/w2", KeyType.ML_DSA_44_COSIGNATURE, b"2" * 32),
+)
+
+
+@cache
+def checkpoint() -> bytes:
+    """Return a checkpoint that a log and two witnesses signed."""
+    note = SignedNote(Checkpoint("log.example/one", 7, bytes(range(32)), ("more",)).encode()).sign(_LOG)
+    for witness in _WITNESSES:
+        note = note.sign(witness, at=datetime(2026, 1, 1, tzinfo=UTC))
+    return note.encode()
+
+
+def tlog_proof() -> bytes:
+    """Return a proof of an entry of that log."""
+    return TlogProof(5, (bytes(32), b"\1" * 32), checkpoint(), b"extra").encode()
+
+
+def witness_policy() -> bytes:
+    """Return a policy that knows them."""
+    keys = [f"witness w{number} {each.key.encode()}" for number, each in enumerate(_WITNESSES)]
+    lines = [f"log {_LOG.key.encode()} https://log.example/one", *keys, "group g 2 w0 w1", "quorum g", ""]
+    return "\n".join(lines).encode()
+
+
+def trusted_log() -> bytes:
+    """Return what a reader remembers of it."""
+    return TrustedLog("log.example/one", 7, bytes(range(32)), datetime(2026, 1, 1, tzinfo=UTC)).encode()
 
 
 # --- Policies and Proofs ----------------------------------------------------------------------------------------------

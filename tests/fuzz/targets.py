@@ -16,6 +16,7 @@ from attrs import evolve, field, frozen
 from confsec.errors import ConfsecError
 from confsec.protocol import cbor
 from confsec.protocol.cbor_general import decode as decode_general_cbor
+from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.claims import EAT_CLAIMS
 from confsec.protocol.cmw import Endorsements, Evidence
 from confsec.protocol.cmw_messages import (
@@ -36,6 +37,7 @@ from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.jose import Jws
 from confsec.protocol.json_general import decode as decode_general_json
 from confsec.protocol.manifest import Freshness, Manifest
+from confsec.protocol.note import SignedNote
 from confsec.protocol.platforms import (
     AZURE_RUNTIME_DATA,
     CCEL,
@@ -51,6 +53,9 @@ from confsec.protocol.platforms import (
 )
 from confsec.protocol.proof import _compute, _open_envelope, replay_proof
 from confsec.protocol.rats import EvidenceVerifier, VerificationRequest
+from confsec.protocol.tlog_proof import TlogProof
+from confsec.protocol.transparency import TrustedLog
+from confsec.protocol.witness_policy import WitnessPolicy
 from confsec.tee import measured_boot
 from confsec.tee.azure import HclReport, RuntimeData
 from confsec.tee.cel import CelLog
@@ -282,6 +287,13 @@ _TDX: Final = TdxVerifier(SIMULATED_TDX_POLICY)
 _TPM: Final = TpmVerifier(UNSAFE_SIMULATED_TPM)
 
 
+def _checkpoint(data: bytes) -> SignedNote:
+    """Read a note, and what it says of a log."""
+    note = SignedNote.decode(data)
+    Checkpoint.decode(note.text)
+    return note
+
+
 def _encode(value: Any) -> bytes:
     encoded: bytes = value.encode()
     return encoded
@@ -407,6 +419,15 @@ TARGETS: Final = (
     ),
     Target(name="proof", decode=partial(replay_proof, policies=POLICIES), make_seeds=lambda: (seeds.proof(),)),
     Target(name="proof-contents", decode=_proof_of, make_seeds=lambda: (_proof_contents(),)),
+    # Logs
+    Target(name="checkpoint", decode=_checkpoint, make_seeds=lambda: (seeds.checkpoint(),), encode=_encode),
+    Target(name="tlog-proof", decode=TlogProof.decode, make_seeds=lambda: (seeds.tlog_proof(),), encode=_encode),
+    Target(
+        name="witness-policy",
+        decode=lambda data: WitnessPolicy.decode(WitnessPolicy.decode(data).encode()),
+        make_seeds=lambda: (seeds.witness_policy(),),
+    ),
+    Target(name="trusted-log", decode=TrustedLog.decode, make_seeds=lambda: (seeds.trusted_log(),), encode=_encode),
     # Whole verifiers
     *_verifier(_SNP, "sev-snp", SEV_SNP, SNP_CERTIFICATES, SNP_CRL),
     *_verifier(_SNP, "sev-snp-svsm", SVSM_MANIFEST),

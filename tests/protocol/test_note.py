@@ -107,6 +107,7 @@ def test_keys_come_back(signer: Signer) -> None:
         "name+00000000+",
         "name+00000000+AA==",
         "name+00000000+" + encode_base64(b"\x01" + bytes(32)),
+        "n\udc80me+00000000+" + encode_base64(b"\x01" + bytes(32)),
         "na me+00000000+" + encode_base64(b"\x01" + bytes(32)),
         "name+00000000+" + encode_base64(b"\x01" + bytes(31)),
         "name+00000000+" + encode_base64(b"\x06" + bytes(32)),

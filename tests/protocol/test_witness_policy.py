@@ -84,7 +84,7 @@ def test_other_text_is_no_policy(text: str, what: str) -> None:
 def test_a_witness_signs_with_a_key_for_that() -> None:
     spki_key = (
         "rekor.sigstore.dev+c0d23d6a+AjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABNhtmPtrWm3U1eQXBogSMdGvXwBcK5AW5i0h"
-        + ("rZLOC96l+smGNM7nwZ4QvFK/4sueRoVj//QP22Ni4Qt9DPfkWLc=")
+        "rZLOC96l+smGNM7nwZ4QvFK/4sueRoVj//QP22Ni4Qt9DPfkWLc="
     )
     with pytest.raises(ConfigError, match="does not sign"):
         read(f"witness w {spki_key}\nquorum w\n")
