@@ -32,6 +32,10 @@
     │   │   ├── AccountRevokedError
     │   │   └── QuotaError       the account had all that it may have in this epoch
     │   ├── TransparencyError
+    │   │   ├── UnknownLogError        of a log that nobody here follows
+    │   │   ├── UnsignedError          signed by no key of its log
+    │   │   ├── InconsistentError      the log did not only grow
+    │   │   └── ConflictError          the witness remembers another tree
     │   └── ProofError
     ├── UnsupportedError         an algorithm, version or feature that we do not have
     ├── ConfigError              a setting or an argument that cannot be used
@@ -63,6 +67,7 @@ __all__ = [
     "BusyError",
     "CheckLike",
     "ConfigError",
+    "ConflictError",
     "ConfsecError",
     "ConnectError",
     "DateError",
@@ -72,6 +77,7 @@ __all__ = [
     "DisconnectedError",
     "EngineError",
     "EvidenceError",
+    "InconsistentError",
     "LimitError",
     "LocalProtocolError",
     "MissingExtraError",
@@ -98,6 +104,8 @@ __all__ = [
     "TransportError",
     "TruncatedError",
     "UnknownKeyError",
+    "UnknownLogError",
+    "UnsignedError",
     "UnsupportedError",
     "VerificationError",
 ]
@@ -419,6 +427,39 @@ class TransparencyError(VerificationError):
     """A statement that the log does not prove."""
 
     code = "transparency"
+
+
+class UnknownLogError(TransparencyError):
+    """A checkpoint of a log that this witness does not follow."""
+
+    code = "unknown_log"
+    status_hint = 404
+
+
+class UnsignedError(TransparencyError):
+    """A checkpoint that none of its log's known keys signed."""
+
+    code = "unsigned_checkpoint"
+    status_hint = 403
+
+
+class InconsistentError(TransparencyError):
+    """A checkpoint whose proof does not show that the log only grew."""
+
+    code = "inconsistent"
+    status_hint = 422
+
+
+class ConflictError(TransparencyError):
+    """A request that begins at another tree than the witness remembers."""
+
+    code = "conflict"
+    status_hint = 409
+
+    def __init__(self, size: int, *, section: str = "") -> None:
+        super().__init__("the witness remembers another tree", got=f"{size} entries", section=section)
+        self.size: Final = size
+        """How many entries the tree has that the witness cosigned last."""
 
 
 class ProofError(VerificationError):
