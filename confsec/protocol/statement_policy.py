@@ -1,0 +1,296 @@
+"""Which statements are believed: signed by whom, how old, not revoked, and never older than what was seen.
+
+Nothing here has a permissive default. `StatementPolicy.verify` makes `VerifiedStatement`s, and nothing else does.
+Whether a statement is in a log is asked after that, and only then `LatestStatements` remembers it: what the log does
+not prove would else shut out what is true.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final, Self, final
+
+from attrs import evolve, frozen
+
+from confsec.errors import ConfigError, LimitError, LocalProtocolError, TransparencyError
+from confsec.protocol.dsse import DsseKey, Envelope
+from confsec.protocol.epoch import CLOCK_DIFFERENCE
+from confsec.protocol.predicates import Predicate, Revocation, RevokedKind, read_predicate
+from confsec.protocol.statement import PAYLOAD_TYPE, Statement
+
+__all__ = [
+    "LatestStatements",
+    "SigstoreIdentity",
+    "StatementPolicy",
+    "StatementRule",
+    "Verified",
+    "VerifiedStatement",
+]
+
+_SECTION: Final = "docs/spec/statements.md, Who is believed"
+_MAX_SIGNERS: Final = 64
+_MAX_REMEMBERED: Final = 4096
+_PATTERN_SIGNS: Final = re.compile(r"[\^$*|(){}\[\]\\\s]")
+
+
+@final
+@frozen
+class SigstoreIdentity:
+    """Who signed with Sigstore: an issuer, exactly, and a subject, exactly or by a pattern from `^` to `$`."""
+
+    issuer: str
+    """The OpenID Connect issuer, an exact URL."""
+
+    subject: str
+    """The identity that it vouches for."""
+
+    def __attrs_post_init__(self) -> None:
+        _require_exact(self.issuer)
+        if not self._is_pattern:
+            _require_exact(self.subject)
+            return
+        try:
+            re.compile(self.subject)
+        except re.error as exc:
+            raise ConfigError("a pattern of identities is no regular expression") from exc
+
+    @property
+    def _is_pattern(self) -> bool:
+        return len(self.subject) > 2 and self.subject.startswith("^") and self.subject.endswith("$")
+
+    def check(self, issuer: str, subject: str) -> None:
+        """Check who signed. Raises `TransparencyError` for anybody else."""
+        same = re.fullmatch(self.subject, subject) if self._is_pattern else subject == self.subject
+        if issuer != self.issuer or not same:
+            raise TransparencyError("a statement was signed by another identity", want=self.subject, section=_SECTION)
+
+
+@final
+@frozen(kw_only=True)
+class StatementRule:
+    """Who may say what one predicate type says, and for how long it counts."""
+
+    signers: tuple[DsseKey, ...]
+    """The keys that count. Two have neither one name nor one key."""
+
+    threshold: int
+    """How many of them have to sign."""
+
+    subject_names: frozenset[str] | None
+    """What the statements may be about, by exact names; None for anything, where the digest is what is compared."""
+
+    max_age: timedelta | None
+    """How long after `issued` they count; None where only `validUntil` ends them."""
+
+    newest_only: bool
+    """Whether a statement is replaced by the next about the same subjects. An older one is then refused."""
+
+    def __attrs_post_init__(self) -> None:
+        for key in self.signers:
+            _require_exact(key.name)
+        names, keys = ({getattr(key, each) for key in self.signers} for each in ("name", "spki"))
+        if not len(names) == len(keys) == len(self.signers) <= _MAX_SIGNERS:
+            raise ConfigError("two signers have one name or one key, or there are too many", want=f"{_MAX_SIGNERS}")
+        if not 1 <= self.threshold <= len(self.signers):
+            raise ConfigError(
+                "a threshold that nobody or anybody reaches", got=self.threshold, want=f"1 to {len(self.signers)}"
+            )
+        for name in self.subject_names or ():
+            _require_exact(name)
+
+
+@final
+class Verified:
+    """What a policy holds and nobody else: the permission to call a statement verified."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        raise LocalProtocolError("only a policy can verify a statement", hint="Call StatementPolicy.verify")
+
+
+_VERIFIED: Final = object.__new__(Verified)
+
+
+@final
+class VerifiedStatement:
+    """A statement that a policy believes. It is made by `StatementPolicy.verify` and nowhere else."""
+
+    __slots__ = ("_newest_only", "_predicate", "_signers", "_statement")
+
+    def __init__(
+        self,
+        statement: Statement,
+        predicate: Predicate,
+        *,
+        signers: tuple[DsseKey, ...],
+        newest_only: bool,
+        verified: Verified,
+    ) -> None:
+        """Not for callers: `verified` is what only a policy has. Raises `LocalProtocolError` without it."""
+        if verified is not _VERIFIED:
+            raise LocalProtocolError("a VerifiedStatement comes only from a policy", hint="Call StatementPolicy.verify")
+        self._statement = statement
+        self._predicate = predicate
+        self._signers = signers
+        self._newest_only = newest_only
+
+    @property
+    def statement(self) -> Statement:
+        """The statement."""
+        return self._statement
+
+    @property
+    def predicate(self) -> Predicate:
+        """What it says."""
+        return self._predicate
+
+    @property
+    def signers(self) -> tuple[DsseKey, ...]:
+        """Who signed, of those that count."""
+        return self._signers
+
+    @property
+    def newest_only(self) -> bool:
+        """Whether older statements about the same subjects are refused from now on: see `LatestStatements`."""
+        return self._newest_only
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its subjects."""
+        return tuple(subject.name for subject in self._statement.subjects)
+
+    def __repr__(self) -> str:
+        return f"VerifiedStatement({self._statement.predicate_type!r}, {self.names!r})"
+
+
+@final
+@frozen
+class StatementPolicy:
+    """The rule for each predicate type, and what is revoked."""
+
+    rules: Mapping[str, StatementRule]
+    """By the URI of the predicate type. A type without a rule is refused."""
+
+    revoked: frozenset[tuple[RevokedKind, bytes]] = frozenset()
+    """Kinds and digests that are no longer good."""
+
+    def with_revocation(self, verified: VerifiedStatement) -> Self:
+        """Return the policy with what a verified revocation names. Nothing becomes good again by this.
+
+        Raises `LocalProtocolError` for another statement.
+        """
+        if not isinstance(verified.predicate, Revocation):
+            raise LocalProtocolError("this statement revokes nothing", got=verified.statement.predicate_type)
+        return evolve(self, revoked=self.revoked | {(item.kind, item.digest) for item in verified.predicate.revoked})
+
+    def verify(self, envelope: bytes, *, predicate_type: str, at: datetime) -> VerifiedStatement:
+        """Check a statement of this type at a time.
+
+        Raises `DecodeError` for what is none, `VerificationError` if too few of the signers signed it, and
+        `TransparencyError` for one that does not count.
+        """
+        # 1. Somebody may say such things at all.
+        rule = self._rule(predicate_type)
+        # 2. The signers signed these bytes, as a statement, with keys that are good.
+        read = Envelope.decode(envelope)
+        _require_payload_type(read)
+        signers = self._good_keys(read.verify(rule.signers, threshold=rule.threshold), rule.threshold)
+        # 3. The bytes are a statement of this type, and its predicate is about its subjects.
+        statement = Statement.decode(read.payload)
+        _require_type(statement, predicate_type)
+        predicate = read_predicate(statement)
+        # 4. It is about what the policy takes, and neither it nor its subjects are revoked.
+        self._check_subjects(statement, rule)
+        # 5. Its time has come and is not over.
+        _check_time(predicate, rule, at)
+        return VerifiedStatement(
+            statement, predicate, signers=signers, newest_only=rule.newest_only, verified=_VERIFIED
+        )
+
+    def _rule(self, predicate_type: str) -> StatementRule:
+        if predicate_type not in self.rules:
+            raise TransparencyError("nobody may make such a statement", got=predicate_type, section=_SECTION)
+        return self.rules[predicate_type]
+
+    def _good_keys(self, signers: tuple[DsseKey, ...], threshold: int) -> tuple[DsseKey, ...]:
+        good = tuple(key for key in signers if (RevokedKind.KEY, bytes.fromhex(key.key_id)) not in self.revoked)
+        if len(good) < threshold:
+            raise TransparencyError(
+                "a statement is signed with a revoked key", got=len(good), want=f"{threshold} good ones",
+                section=_SECTION,
+            )  # fmt: skip
+        return good
+
+    def _check_subjects(self, statement: Statement, rule: StatementRule) -> None:
+        if (RevokedKind.STATEMENT, statement.digest) in self.revoked:
+            raise TransparencyError("a statement is revoked", got=statement.digest.hex(), section=_SECTION)
+        for subject in statement.subjects:
+            if rule.subject_names is not None and subject.name not in rule.subject_names:
+                raise TransparencyError("a statement is about something else", got=subject.name, section=_SECTION)
+            if (RevokedKind.SUBJECT, subject.digest) in self.revoked:
+                raise TransparencyError("what a statement is about is revoked", got=subject.name, section=_SECTION)
+
+
+@final
+class LatestStatements:
+    """The newest statement of each type about each subject that was accepted, at most 4096."""
+
+    def __init__(self) -> None:
+        self._latest: dict[tuple[str, tuple[str, ...]], tuple[datetime, bytes]] = {}
+
+    def admit(self, verified: VerifiedStatement) -> None:
+        """Remember a statement, if its type is one of which only the newest counts.
+
+        The same one may come again. Raises `TransparencyError` for an older one, and for another of the same second:
+        one of the two was meant for somebody else. Then nothing is remembered.
+        """
+        if not verified.newest_only:
+            return
+        key = verified.statement.predicate_type, verified.names
+        issued, digest = verified.predicate.issued, verified.statement.digest
+        known, known_digest = self._latest.get(key, (issued, digest))
+        if issued < known or (issued == known and digest != known_digest):
+            raise TransparencyError(
+                "a statement is older than one that was accepted, or beside it",
+                got=f"{issued:%Y-%m-%d %H:%M:%S}", want=f"after {known:%Y-%m-%d %H:%M:%S} UTC", section=_SECTION,
+            )  # fmt: skip
+        if key not in self._latest and len(self._latest) >= _MAX_REMEMBERED:
+            raise LimitError("too many statements to remember", want=f"at most {_MAX_REMEMBERED}")
+        self._latest[key] = issued, digest
+
+
+def _require_exact(name: str) -> None:
+    """Refuse an empty name, and a pattern that stands where a name should: it would match nobody, or be taken for one.
+
+    A pattern without `^` or `$` would also match an identity that only has it somewhere inside.
+    """
+    if not name or _PATTERN_SIGNS.search(name.replace(" ", "_")):
+        raise ConfigError(
+            "a name is empty or an unanchored pattern", want="an exact name, or for Sigstore ^…$", section=_SECTION
+        )
+
+
+def _require_payload_type(envelope: Envelope) -> None:
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise TransparencyError("an envelope holds something else", want=PAYLOAD_TYPE, section=_SECTION)
+
+
+def _require_type(statement: Statement, predicate_type: str) -> None:
+    if statement.predicate_type != predicate_type:
+        raise TransparencyError(
+            "a statement is of another type", got=statement.predicate_type, want=predicate_type, section=_SECTION
+        )
+
+
+def _check_time(predicate: Predicate, rule: StatementRule, at: datetime) -> None:
+    if predicate.issued > at + CLOCK_DIFFERENCE:
+        raise TransparencyError("a statement is issued in the future", got=predicate.issued, section=_SECTION)
+    if predicate.valid_until is not None and at >= predicate.valid_until:
+        raise TransparencyError("a statement has ended", got=predicate.valid_until, section=_SECTION)
+    if rule.max_age is not None and at - predicate.issued > rule.max_age:
+        raise TransparencyError(
+            "a statement is too old", got=predicate.issued, want=f"at most {rule.max_age}", section=_SECTION
+        )
