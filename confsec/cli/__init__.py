@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "router": "Run a router: it brings sealed requests to nodes.",
     "issuer": "Run an issuer: it sells tokens, and does not see where they are spent.",
     "node": "Run a node: it opens sealed requests and asks an engine.",
+    "witness": "Run a witness: it cosigns that a log only grew.",
     "conformance": "Run published test vectors against this implementation.",
 }
 """The commands and what they do, in the order in which people meet them."""
