@@ -32,12 +32,10 @@ DIGEST_SIZE: Final = 32
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 
 
-def members_of(
-    value: JsonItem, what: str, names: Collection[str], *, optional: Collection[str] = ()
-) -> dict[str, JsonItem]:
+def members_of(value: JsonItem, what: str, names: Collection[str]) -> dict[str, JsonItem]:
     """Return an object that has these members and no others. Raises `DecodeError`."""
     members = as_object(value, what=what)
-    if not set(names) <= set(members) <= {*names, *optional}:
+    if set(members) != set(names):
         raise DecodeError(f"{what} has other members", want=", ".join(names))
     return members
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, strategies as st
 
@@ -54,6 +54,69 @@ def test_we_sign_the_example_as_the_standard_does() -> None:
     ]
 
 
+# Published in testvectors/vectors.json of secure-systems-lab/dsse (commit 82043adf78bb4e67c208f9ffa72b38804ea6a0c4).
+# The keys are those of RFC 8032, section 7.1: tests 1 and 2.
+IN_TOTO = "application/vnd.in-toto+json"
+BODY = "eyJfdHlwZSI6Imh0dHBzOi8vaW4tdG90by5pby9TdGF0ZW1lbnQvdjEifQ=="
+KEY_A = ed25519.Ed25519PrivateKey.from_private_bytes(
+    bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+)
+KEY_B = ed25519.Ed25519PrivateKey.from_private_bytes(
+    bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
+)
+SIG_A = "2WAfaHm5jluo0w+0rk8uVkluELJYWjSmU9x7EUzx+AyteDGJ4/nqyJXfmAUVFIAoQafWm7AxBZNw5M9ixNHiCA=="
+SIG_B = "c1+67/aT0yqEpwx8PsVY3MLHsj9D0CZ014/Fv/QlG59P+9CobUZ7xECJ/V3USG0Ob9CiE5LjReEZUzNF2l7eBw=="
+SIG_URL_SAFE = "P-_KHICeR7tI6S_YyejJTRtrXhcQyQ2LYPaL8h90KjC9qN8HU_svOQ6TuDOT1HIrsGW886DbWNWcCmX5twLrAw=="
+SIG_UMLAUT = "xmSk/ug66ysT7ayhkCIjhAq42zgZXSsEWuzUaNL7w2eGAdF/NU6/fRXPtmfN+5DNSAs5/i2lUnHjbbjPsu0tAw=="
+SIG_EMPTY = "gSggCAaTLTYyRH6FIDBem6meyIynsYy8RTHVzwx9tnTb7Bg/1jMWnuVgI/gffqmbsC2VX5/jHfkkDqsj7CDbDg=="
+SIG_NO_TYPE = "iC3q/+3Rm0+lpAJRueDmDh15PnwCfxKmS0NAfKsbv+zgulXQC/WM9trc+j1XEqlwDIg/vf/uNfebeD6sxInrDg=="
+
+
+@pytest.mark.parametrize(
+    ("payload_type", "payload", "signatures", "threshold"),
+    [
+        (IN_TOTO, BODY, [{"sig": SIG_A, "keyid": "A"}], 1),
+        (IN_TOTO, "-_-_Pj8=", [{"sig": SIG_URL_SAFE, "keyid": "A"}], 1),
+        ("application/vnd.exämple+json", BODY, [{"sig": SIG_UMLAUT, "keyid": "A"}], 1),
+        (IN_TOTO, "", [{"sig": SIG_EMPTY, "keyid": "A"}], 1),
+        ("", BODY, [{"sig": SIG_NO_TYPE, "keyid": "A"}], 1),  # well signed; what type is taken is for the policy
+        (IN_TOTO, BODY, [{"sig": SIG_A, "keyid": "A"}, {"sig": SIG_B, "keyid": "B"}], 2),
+        (IN_TOTO, BODY, [{"sig": SIG_A}, {"sig": SIG_B}], 2),
+    ],
+)
+def test_published_envelopes_verify(payload_type: str, payload: str, signatures: list[Any], threshold: int) -> None:
+    keys = DsseKey.of("A", KEY_A), DsseKey.of("B", KEY_B)
+    envelope = Envelope.decode(changed(payloadType=payload_type, payload=payload, signatures=signatures))
+    assert envelope.verify(keys, threshold=threshold) == keys[:threshold]
+    again = Envelope(envelope.payload_type, envelope.payload).sign(KEY_A)
+    assert again.signatures[0].signature == envelope.signatures[0].signature
+
+
+@pytest.mark.parametrize(
+    ("payload_type", "signatures", "threshold"),
+    [
+        ("application/vnd.example.other+json", [{"sig": SIG_A, "keyid": "A"}], 1),
+        (IN_TOTO, [{"sig": SIG_A, "keyid": "A"}] * 2, 2),
+    ],
+)
+def test_published_envelopes_are_refused(payload_type: str, signatures: list[Any], threshold: int) -> None:
+    keys = DsseKey.of("A", KEY_A), DsseKey.of("B", KEY_B)
+    envelope = Envelope.decode(changed(payloadType=payload_type, payload=BODY, signatures=signatures))
+    with pytest.raises(VerificationError):
+        envelope.verify(keys, threshold=threshold)
+
+
+def test_members_that_we_do_not_know_are_passed_over() -> None:
+    signatures = [{**each, "extension": {}} for each in json.loads(SIGNED.encode())["signatures"]]
+    assert Envelope.decode(changed(more=1, signatures=signatures)) == SIGNED
+
+
+def test_a_signature_of_another_kind_beside_ours_is_passed_over() -> None:
+    others = (DsseSignature(b""), DsseSignature(bytes(3309)), DsseSignature(bytes(512), ALICE.key_id))
+    envelope = Envelope(SIGNED.payload_type, SIGNED.payload, (*others, *SIGNED.signatures))
+    assert Envelope.decode(envelope.encode()).verify([ALICE, BOB], threshold=2) == (ALICE, BOB)
+
+
 @given(type_=st.text(st.characters(exclude_categories=["Cs"]), max_size=9), payload=st.binary(max_size=9))
 def test_lengths_are_those_of_bytes(type_: str, payload: bytes) -> None:
     size, _, rest = pae(type_, payload).removeprefix(b"DSSEv1 ").partition(b" ")
@@ -91,23 +154,19 @@ def test_any_members_give_an_envelope_or_our_error(payload: str, sig: str, key_i
         b"",
         b"[]",
         b'{"payload":"","payloadType":"t"}',
-        changed(more=1),
         changed(payload=7),
         changed(payload="YQ"),
         changed(payload="YR=="),
         changed(payload="YQ==\n"),
         changed(payload="-+=="),
-        changed(payloadType=""),
+        changed(payloadType=1),
         changed(payloadType="t" * 256),
         changed(signatures=[]),
         changed(signatures={}),
         changed(signatures=["c2ln"]),
         changed(signatures=[{"keyid": "a"}]),
-        changed(signatures=[{"sig": ""}]),
-        changed(signatures=[{"sig": "A" * 400}]),
-        changed(signatures=[{"sig": "A" * 600}]),
+        changed(signatures=[{"sig": "A" * 8196}]),
         changed(signatures=[{"sig": "c2ln", "keyid": 1}]),
-        changed(signatures=[{"sig": "c2ln", "cert": ""}]),
         changed(signatures=[{"sig": "c2ln"}] * (MAX_SIGNATURES + 1)),
         b" " * (MAX_ENVELOPE + 1),
     ],
