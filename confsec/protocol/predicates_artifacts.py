@@ -120,7 +120,10 @@ class ModelDigests(Predicate):
     EXPIRES: ClassVar[bool] = False
 
     files: tuple[ArtifactDigest, ...] = field(repr=False)
-    """At least one file, in strict order of paths, which are relative and have no dots in them as steps."""
+    """At least one file, in strict order of paths, compared step by step: `a/b` comes before `a-b`.
+
+    Paths are relative, and no step of them is `.` or `..`.
+    """
 
     ignored: tuple[str, ...] = ()
     """Paths that may be there too: nobody says what is in them."""
@@ -129,14 +132,17 @@ class ModelDigests(Predicate):
         super().__attrs_post_init__()
         for file in self.files:
             _check_path(file.name)
+        if any(left.name.split("/") >= right.name.split("/") for left, right in pairwise(self.files)):
+            raise DecodeError("the files of a model are not in strict order of their paths")
 
     @classmethod
     def from_json(cls, value: JsonItem) -> Self:
         """Read it. Raises `DecodeError` and `LimitError`."""
         members = predicate_members(value, "a model", "files", "ignored")
+        files = list_of(members["files"], "files", limit=_MAX_FILES, least=1)
         return cls(
             **header_of(members),
-            files=_artifacts(members["files"], "files", least=1),
+            files=tuple(map(ArtifactDigest.from_json, files)),
             ignored=_names(members["ignored"], "ignored"),
         )
 
@@ -151,8 +157,7 @@ class ModelDigests(Predicate):
             raise UnsupportedError("a statement is of another type", want=MODEL_SIGNING_TYPE)
         ignored = _check_serialization(statement.predicate.get("serialization"))
         resources = list_of(statement.predicate.get("resources"), "resources", limit=_MAX_FILES, least=1)
-        files = _in_order(tuple(map(_resource, resources)), "resources")
-        model = cls(issued=issued, valid_until=valid_until, files=files, ignored=ignored)
+        model = cls(issued=issued, valid_until=valid_until, files=tuple(map(_resource, resources)), ignored=ignored)
         model.check_subjects(statement.subjects)
         return model
 
@@ -225,11 +230,7 @@ class Release(Predicate):
 
 
 def _artifacts(value: JsonItem, what: str, *, least: int = 0) -> tuple[ArtifactDigest, ...]:
-    items = list_of(value, what, limit=MAX_SUBJECTS, least=least)
-    return _in_order(tuple(map(ArtifactDigest.from_json, items)), what)
-
-
-def _in_order(items: tuple[ArtifactDigest, ...], what: str) -> tuple[ArtifactDigest, ...]:
+    items = tuple(map(ArtifactDigest.from_json, list_of(value, what, limit=MAX_SUBJECTS, least=least)))
     if any(left.name >= right.name for left, right in pairwise(items)):
         raise DecodeError(f"{what} are not in strict order of names")
     return items

@@ -6,7 +6,7 @@ import json
 import re
 from datetime import datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -206,6 +206,19 @@ def test_files_are_in_strict_order() -> None:
             ModelDigests.from_json({**MODEL.to_json(), "files": body})
     with pytest.raises(DecodeError, match="order"):
         ModelDigests.from_json({**MODEL.to_json(), "ignored": ["b", "a"]})
+
+
+def test_the_files_of_a_model_are_in_the_order_of_its_signer() -> None:
+    """`model_signing` sorts paths and not texts: a folder comes before a file whose name goes on after it."""
+    names = ["onnx/model.onnx", "onnx-int8.bin", "onnx.json"]
+    assert names == sorted(names, key=PurePosixPath) != sorted(names)
+    model = ModelDigests.from_model_signing(model_signing([(name, "1") for name in names]), issued=AT)
+    assert ModelDigests.from_json(model.to_json()) == model
+    with pytest.raises(DecodeError, match="order"):
+        ModelDigests.from_model_signing(model_signing([(name, "1") for name in sorted(names)]), issued=AT)
+    files: JsonItem = [IMAGE.firmware[0].to_json()] * 2
+    with pytest.raises(DecodeError, match="order"):
+        type(IMAGE).from_json({**IMAGE.to_json(), "firmware": files})
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../a", "a/../b", "a//b", "a/", "./a", "a\\b"])
