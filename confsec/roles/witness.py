@@ -36,9 +36,7 @@ _TEXT = (("content-type", "text/plain; charset=utf-8"),)
 class WitnessConfig(RoleConfig):
     """The settings of a witness."""
 
-    keys: str = setting(
-        help="A file of mode 0600 with the keys that cosign, as `confsec witness key` makes it."
-    )
+    keys: str = setting(help="A file of mode 0600 with the keys that cosign, as `confsec witness key` makes it.")
     logs: str = setting(help="A file with the logs that are followed, as C2SP tlog-policy has them.")
     store: str = setting(help="A SQLite file with what was cosigned. Never give a witness an empty one again.")
     max_body: int = setting(MAX_ADD_CHECKPOINT, help="The largest request body in bytes; larger ones get 413.")
