@@ -22,6 +22,7 @@ from confsec.conformance import (
     sealed,
     sev_snp,
     tdx,
+    tiles,
     tlog,
     token_defects,
     tpm,
@@ -59,6 +60,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     *merkle.KINDS,
     *sev_snp.KINDS,
     *tdx.KINDS,
+    *tiles.KINDS,
     *tlog.KINDS,
     *tpm.KINDS,
 )
