@@ -68,13 +68,12 @@ KINDS: Final[tuple[Kind, ...]] = (
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
 _GPU: Final = "evidence of GPUs is not part of this version"
-_LOG: Final = "the transparency log is not part of this version"
+_STATEMENTS: Final = "statements of Sigstore and SCITT are not part of this version"
 
 MISSING_PROTOCOLS: Final = {
     "nvidia": _GPU,
-    "scitt": _LOG,
-    "sigstore": _LOG,
-    "tlog": _LOG,
+    "scitt": _STATEMENTS,
+    "sigstore": _STATEMENTS,
     "voprf": _VOPRF,
 }
 """Why the vectors of a protocol are skipped as a whole, by the name in its manifest."""

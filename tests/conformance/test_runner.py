@@ -36,9 +36,10 @@ ATTESTATION = {
     "cose": [24, 0, 63],  # other messages than COSE_Sign1
     "cwt-eat": [21, 0, 3],  # tokens that are encrypted or have a MAC
     "ear": [21, 0, 0],
-    "merkle": [408, 0, 3],  # roots that are no hashes
+    "merkle": [400, 0, 3],  # roots that are no hashes
     "sev-snp": [38, 0, 0],
     "tdx": [25, 0, 0],
+    "tlog": [63, 0, 8],  # what the peer reads and the standard forbids
     "tpm": [36, 0, 0],
 }
 """Sets whose cases are files of their own, a few for each file: how many cases passed, failed and were skipped."""
