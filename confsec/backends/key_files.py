@@ -23,7 +23,14 @@ from confsec.errors import ConfigError, ConfsecError
 from confsec.protocol.token_keys import BLIND_RSA, TokenKey, TokenKeyEpoch
 from confsec.protocol.wire import decode_base64url, encode_base64url
 
-__all__ = ["Passphrase", "TokenKeyFile", "passphrase_from_environment", "passphrase_from_file", "read_private_file"]
+__all__ = [
+    "Passphrase",
+    "TokenKeyFile",
+    "passphrase_from_environment",
+    "passphrase_from_file",
+    "read_private_file",
+    "write_private_file",
+]
 
 Passphrase = Callable[[], bytes]
 """Gives the passphrase when it is needed, so that nobody has to hold it."""
@@ -73,14 +80,7 @@ class TokenKeyFile:
 
     def write(self, path: Path) -> None:
         """Write the file with mode 0600. Raises `ConfigError`, also if there is one already."""
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as exc:
-            raise ConfigError(f"{path} cannot be written", got=exc.strerror) from exc
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(self.encode())
-            file.flush()
-            os.fsync(descriptor)
+        write_private_file(path, self.encode().encode("ascii"))
 
     @classmethod
     def decode(cls, text: str) -> Self:
@@ -142,6 +142,18 @@ def passphrase_from_environment(name: str) -> Passphrase:
         return value
 
     return passphrase
+
+
+def write_private_file(path: Path, data: bytes) -> None:
+    """Write a file with mode 0600, to the disk. Raises `ConfigError`, also if there is one already."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be written", got=exc.strerror) from exc
 
 
 def read_private_file(path: Path) -> bytes:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from confsec.backends import system
+from confsec.backends.key_files import write_private_file
 from confsec.cli.output import print_json
 from confsec.cli.role_commands import role_command
-from confsec.errors import ConfigError
 from confsec.protocol.note_keys import KeyType, Signer
 from confsec.roles.witness import Witness, WitnessConfig
 
@@ -43,23 +42,12 @@ def _key(name: str, out: Path, *, as_json: bool) -> None:
     printed in lines of the form `witness name key`, one of the two for each witness.
     """  # noqa: D301 - click keeps lines as they are after a backspace
     signers = [Signer(name, type_, system.randbytes(32)) for type_ in _TYPES]
-    _write_secret(out, "".join(f"{signer.encode()}\n" for signer in signers).encode())
+    write_private_file(out, "".join(f"{signer.encode()}\n" for signer in signers).encode())
     public = [signer.key.encode() for signer in signers]
     if as_json:
         print_json({"file": str(out), "keys": public})
     else:
         click.echo("\n".join(public))
-
-
-def _write_secret(path: Path, data: bytes) -> None:
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as exc:
-        raise ConfigError(f"the keys cannot be written to {path}: {exc.strerror}") from exc
 
 
 command.add_command(
