@@ -22,7 +22,6 @@ from confsec.protocol.statement import PAYLOAD_TYPE, Statement
 
 __all__ = [
     "LatestStatements",
-    "SigstoreIdentity",
     "StatementPolicy",
     "StatementRule",
     "Verified",
@@ -33,38 +32,6 @@ _SECTION: Final = "docs/spec/statements.md, Who is believed"
 _MAX_SIGNERS: Final = 64
 _MAX_REMEMBERED: Final = 4096
 _PATTERN_SIGNS: Final = re.compile(r"[\^$*|(){}\[\]\\\s]")
-
-
-@final
-@frozen
-class SigstoreIdentity:
-    """Who signed with Sigstore: an issuer, exactly, and a subject, exactly or by a pattern from `^` to `$`."""
-
-    issuer: str
-    """The OpenID Connect issuer, an exact URL."""
-
-    subject: str
-    """The identity that it vouches for."""
-
-    def __attrs_post_init__(self) -> None:
-        _require_exact(self.issuer)
-        if not self._is_pattern:
-            _require_exact(self.subject)
-            return
-        try:
-            re.compile(self.subject)
-        except re.error as exc:
-            raise ConfigError("a pattern of identities is no regular expression") from exc
-
-    @property
-    def _is_pattern(self) -> bool:
-        return len(self.subject) > 2 and self.subject.startswith("^") and self.subject.endswith("$")
-
-    def check(self, issuer: str, subject: str) -> None:
-        """Check who signed. Raises `TransparencyError` for anybody else."""
-        same = re.fullmatch(self.subject, subject) if self._is_pattern else subject == self.subject
-        if issuer != self.issuer or not same:
-            raise TransparencyError("a statement was signed by another identity", want=self.subject, section=_SECTION)
 
 
 @final
@@ -263,14 +230,9 @@ class LatestStatements:
 
 
 def _require_exact(name: str) -> None:
-    """Refuse an empty name, and a pattern that stands where a name should: it would match nobody, or be taken for one.
-
-    A pattern without `^` or `$` would also match an identity that only has it somewhere inside.
-    """
+    """Refuse an empty name, and a pattern that stands where a name should: it would match nobody, or be taken for one."""
     if not name or _PATTERN_SIGNS.search(name.replace(" ", "_")):
-        raise ConfigError(
-            "a name is empty or an unanchored pattern", want="an exact name, or for Sigstore ^…$", section=_SECTION
-        )
+        raise ConfigError("a name is empty or a pattern", want="an exact name", section=_SECTION)
 
 
 def _require_payload_type(envelope: Envelope) -> None:
