@@ -230,7 +230,7 @@ class LatestStatements:
 
 
 def _require_exact(name: str) -> None:
-    """Refuse an empty name, and a pattern that stands where a name should: it would match nobody, or be taken for one."""
+    """Refuse an empty name, and a pattern in its place: it would match nobody, or be taken for a name."""
     if not name or _PATTERN_SIGNS.search(name.replace(" ", "_")):
         raise ConfigError("a name is empty or a pattern", want="an exact name", section=_SECTION)
 
