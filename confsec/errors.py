@@ -77,6 +77,7 @@ __all__ = [
     "DisconnectedError",
     "EngineError",
     "EvidenceError",
+    "ForkedLogError",
     "InconsistentError",
     "LimitError",
     "LocalProtocolError",
@@ -90,6 +91,8 @@ __all__ = [
     "RemoteProtocolError",
     "ReplayError",
     "RequestIdError",
+    "RolledBackLogError",
+    "StaleLogError",
     "StateChangedError",
     "TokenChallengeError",
     "TokenEpochError",
@@ -103,6 +106,7 @@ __all__ = [
     "TransparencyError",
     "TransportError",
     "TruncatedError",
+    "UncosignedError",
     "UnknownKeyError",
     "UnknownLogError",
     "UnsignedError",
@@ -427,6 +431,30 @@ class TransparencyError(VerificationError):
     """A statement that the log does not prove."""
 
     code = "transparency"
+
+
+class UncosignedError(TransparencyError):
+    """A checkpoint that its log signed, and no quorum of witnesses."""
+
+    code = "log_uncosigned"
+
+
+class StaleLogError(TransparencyError):
+    """A checkpoint that the witnesses last stood by too long ago."""
+
+    code = "log_stale"
+
+
+class RolledBackLogError(TransparencyError):
+    """A checkpoint that is older than one that was seen."""
+
+    code = "log_rolled_back"
+
+
+class ForkedLogError(TransparencyError):
+    """A checkpoint of a tree that does not begin with one that was seen: both are signed, so this can be shown."""
+
+    code = "log_forked"
 
 
 class UnknownLogError(TransparencyError):

@@ -12,7 +12,14 @@ from typing import Final, Self, final
 
 from attrs import field, frozen
 
-from confsec.errors import DecodeError, TransparencyError
+from confsec.errors import (
+    DecodeError,
+    ForkedLogError,
+    RolledBackLogError,
+    StaleLogError,
+    TransparencyError,
+    UncosignedError,
+)
 from confsec.protocol import cbor
 from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.epoch import CLOCK_DIFFERENCE
@@ -51,8 +58,8 @@ def verify_checkpoint(
     """Check a signed checkpoint of one log under a witness policy.
 
     Cosignatures from later than `at` are not counted. Raises `DecodeError` for what is no checkpoint,
-    `VerificationError` for a wrong signature of a known key, `TransparencyError` if it is another log's or no quorum
-    signed it, and `ConfigError` for a policy that asks nobody.
+    `VerificationError` for a wrong signature of a known key, `TransparencyError` if it is another log's,
+    `UncosignedError` if no quorum signed it, and `ConfigError` for a policy that asks nobody.
     """
     policy.require_quorum()
     log = policy.find_log(origin)
@@ -71,7 +78,7 @@ def verify_checkpoint(
             times[witness.name] = signature.time
     known, fresh = policy.known_since(times), policy.fresh_since(times)
     if known is None or fresh is None:
-        raise TransparencyError(
+        raise UncosignedError(
             "no quorum of witnesses cosigned the checkpoint", got=", ".join(times) or "nobody", want=policy.quorum,
             section=_SECTION, hint="The log may show you what it shows nobody else",
         )  # fmt: skip
@@ -111,29 +118,53 @@ class TrustedLog:
     ) -> Self:
         """Return what is remembered after this checkpoint, which `proof` shows to add to the one before.
 
-        Raises what `verify_checkpoint` raises, and `TransparencyError` for a log that goes back, was forked, or whose
-        witnesses were not asked for longer than `maximum_age`. Then nothing changes.
+        Raises what `verify_newer` raises, and `TransparencyError` for a proof that does not show it. Then nothing
+        changes.
+        """
+        return self.advance_to(self.verify_newer(note, policy=policy, at=at, maximum_age=maximum_age), proof)
+
+    def verify_newer(
+        self, note: bytes, *, policy: WitnessPolicy, at: datetime, maximum_age: timedelta
+    ) -> CosignedCheckpoint:
+        """Check a checkpoint as far as that takes no proof: `advance_to` does the rest.
+
+        Raises what `verify_checkpoint` raises, `StaleLogError` where the witnesses were not asked for longer than
+        `maximum_age`, `RolledBackLogError` for a log that goes back, and `ForkedLogError` for another tree of one size.
         """
         cosigned = verify_checkpoint(note, policy, origin=self.origin, at=at)
         if at - cosigned.fresh_since > maximum_age:
-            raise TransparencyError(
+            raise StaleLogError(
                 "the witnesses' word for this checkpoint is too old", got=f"{at - cosigned.fresh_since}",
                 want=f"at most {maximum_age}", section=_SECTION, hint="The log stands still, or is kept from you",
             )  # fmt: skip
+        self._require_newer(cosigned)
+        return cosigned
+
+    def advance_to(self, cosigned: CosignedCheckpoint, proof: Sequence[bytes]) -> Self:
+        """Return what is remembered after a checkpoint that `verify_newer` gave.
+
+        Raises `TransparencyError` if `proof` does not show that it adds to the one before.
+        """
+        self._require_newer(cosigned)
+        checkpoint = cosigned.checkpoint
+        verify_consistency(self.size, checkpoint.size, proof, self.root, checkpoint.root)
+        return type(self)(self.origin, checkpoint.size, checkpoint.root, cosigned.fresh_since)
+
+    def _require_newer(self, cosigned: CosignedCheckpoint) -> None:
         checkpoint = cosigned.checkpoint
         if checkpoint.size < self.size:
-            raise TransparencyError(
+            raise RolledBackLogError(
                 "the log goes back", got=f"{checkpoint.size} entries", want=f"at least {self.size}",
                 section="C2SP tlog-checkpoint, Signatures", hint="Somebody shows an old tree",
             )  # fmt: skip
+        if checkpoint.size == self.size and checkpoint.root != self.root:
+            raise ForkedLogError("the log has two trees of one size: it was forked", got=f"{self.size} entries")
         if self.fresh_since is not None and cosigned.fresh_since < self.fresh_since:
-            raise TransparencyError(
+            raise RolledBackLogError(
                 "the witnesses' word is older than what was seen before",
                 got=f"{cosigned.fresh_since:%Y-%m-%d %H:%M:%S}", want=f"{self.fresh_since:%Y-%m-%d %H:%M:%S} or later",
                 section=_SECTION,
             )  # fmt: skip
-        verify_consistency(self.size, checkpoint.size, proof, self.root, checkpoint.root)
-        return type(self)(self.origin, checkpoint.size, checkpoint.root, cosigned.fresh_since)
 
     def encode(self) -> bytes:
         """Write what is remembered, for a file or a database."""
