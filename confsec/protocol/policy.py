@@ -8,7 +8,6 @@ chose the policy and in every Proof made under it.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from hashlib import sha256
@@ -17,7 +16,7 @@ from typing import Final, final
 from attrs import field, frozen
 
 from confsec.errors import ConfigError, DecodeError
-from confsec.protocol import cbor
+from confsec.protocol import cbor, toml_general
 from confsec.protocol.checks import Check, find_refused, require_passed
 from confsec.protocol.platforms import PLATFORMS, SEV_SNP, TDX, TPM_AK, Assumption, Platform
 from confsec.protocol.rats import EvidenceVerifier, VerifierReader
@@ -53,16 +52,11 @@ _MEMBERS: Final = (
     "manifests",
     "unsafe_waived",
 )
-MAX_POLICY: Final = 256 << 10
-"""A file of a policy has at most so many characters: a thousand measurements have 100,000."""
+MAX_POLICY: Final = toml_general.MAX_TOML
+"""A file of a policy has at most so many characters."""
 
 _MAX_ENTRIES: Final = 1024
 _MAX_NODES: Final = 10_000  # as many as a fleet record has
-_PARTS: Final = ",.\n\\[{"
-"""What each part of a file of TOML begins or ends with."""
-
-_MAX_PARTS: Final = 6 << 10
-_MAX_DOTS: Final = 64
 _VERIFIER_OF_ITEM: Final = {SEV_SNP: "sev-snp", TDX: "tdx", TPM_AK: "tpm"}
 
 
@@ -228,11 +222,7 @@ class PolicyReader:
 
     def from_toml(self, text: str) -> Policy:
         """Read a policy file (docs/policies.md). Raises `ConfigError`, which names the key."""
-        _require_short(text)
-        try:
-            value = tomllib.loads(text)
-        except (ValueError, RecursionError) as exc:  # also a number of thousands of digits
-            raise ConfigError(f"the policy is not TOML: {exc}") from exc
+        value = toml_general.decode(text, what="the policy")
         try:
             return self._from_members(value, what="the policy")
         except DecodeError as exc:
@@ -289,16 +279,6 @@ class PolicyReader:
             raise DecodeError(f"{what} waives {ATTESTATION_CHECK} or has the name of a constant")
         if policy.accepts_simulated:
             raise DecodeError(f"{what} accepts simulated roots", want="the constant UNSAFE_DEMO_POLICY")
-
-
-def _require_short(text: str) -> None:
-    """Refuse a file that would take long to read: dotted keys cost the square of their length. Raises `ConfigError`."""
-    if len(text) > MAX_POLICY:
-        raise ConfigError("the policy is too long", got=len(text), want=f"at most {MAX_POLICY} characters")
-    if (parts := sum(map(text.count, _PARTS))) > _MAX_PARTS:
-        raise ConfigError("the policy has too many parts", got=parts, want=f"at most {_MAX_PARTS}")
-    if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
-        raise ConfigError("the policy has a line of too many dots", want=f"at most {_MAX_DOTS}")
 
 
 def _platform(name: str) -> Platform:
