@@ -24,6 +24,8 @@ __all__ = [
     "MAX_PROOF_HASHES",
     "MAX_TREE_SIZE",
     "CompactRange",
+    "consistency_root",
+    "inclusion_root",
     "leaf_hash",
     "node_hash",
     "verify_consistency",
@@ -77,8 +79,23 @@ def verify_subtree_inclusion(
 
     Raises `TransparencyError` (draft-ietf-plants-merkle-tree-certs, section 4.3).
     """
+    _require_hashes([root])
+    if not compare_digest(_inclusion_root(leaf, index, start, end, proof), root):
+        raise TransparencyError("the entry is not in the log: its proof leads to another root", section=_INCLUSION)
+
+
+def inclusion_root(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
+    """Return the root to which an inclusion proof leads, for logs that sign a root and do not send it.
+
+    It proves nothing before something says that the root is the log's. Raises `TransparencyError` for a proof of
+    another length, and an index outside the tree (RFC 9162, section 2.1.3.2).
+    """
+    return _inclusion_root(leaf, index, 0, size, proof)
+
+
+def _inclusion_root(leaf: bytes, index: int, start: int, end: int, proof: Sequence[bytes]) -> bytes:
     _require_subtree(start, end, end)
-    _require_hashes([leaf, root, *proof])
+    _require_hashes([leaf, *proof])
     if not start <= index < end:
         raise TransparencyError("the entry is outside the tree", got=index, want=f"{start} to {end - 1}")
     at, last, computed = index - start, end - start - 1, leaf
@@ -94,8 +111,7 @@ def verify_subtree_inclusion(
         at, last = at >> 1, last >> 1
     if last:
         raise TransparencyError("an inclusion proof is too short", got=len(proof), section=_INCLUSION)
-    if not compare_digest(computed, root):
-        raise TransparencyError("the entry is not in the log: its proof leads to another root", section=_INCLUSION)
+    return computed
 
 
 def verify_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
@@ -121,10 +137,33 @@ def verify_subtree_consistency(
     elif start == 0 and end == size:
         _require_same(proof, subtree_root, root)
     else:
-        _climb(start, end - 1, size - 1, proof, subtree_root, root)
+        part, whole = _climb(start, end - 1, size - 1, proof, subtree_root)
+        _require_old_root(part, subtree_root)
+        if not compare_digest(whole, root):
+            raise TransparencyError(
+                "a consistency proof leads to another root of the larger tree", section=_CONSISTENCY
+            )
 
 
-def _climb(first: int, last: int, end: int, proof: Sequence[bytes], subtree_root: bytes, root: bytes) -> None:
+def consistency_root(old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes) -> bytes:
+    """Return the root of the larger tree to which a consistency proof leads, for logs that sign it and do not send it.
+
+    It proves nothing before something says that the root is the log's. Raises `TransparencyError` for a proof that does
+    not begin at `old_root`, and for an empty tree, from which no proof leads anywhere (RFC 9162, section 2.1.4.2).
+    """
+    _require_subtree(0, old_size, new_size)
+    _require_hashes([old_root, *proof])
+    if old_size == 0:
+        raise TransparencyError("a consistency proof begins with no entries", section=_CONSISTENCY)
+    if old_size == new_size:
+        _require_same(proof, old_root, old_root)
+        return old_root
+    part, whole = _climb(0, old_size - 1, new_size - 1, proof, old_root)
+    _require_old_root(part, old_root)
+    return whole
+
+
+def _climb(first: int, last: int, end: int, proof: Sequence[bytes], subtree_root: bytes) -> tuple[bytes, bytes]:
     """Compute the roots of the subtree and of the whole tree at once, from where they part."""
     while first != last and (last & 1 or last == end):
         first, last, end = first >> 1, last >> 1, end >> 1
@@ -150,14 +189,12 @@ def _climb(first: int, last: int, end: int, proof: Sequence[bytes], subtree_root
         first, last, end = first >> 1, last >> 1, end >> 1
     if end:
         raise TransparencyError("a consistency proof is too short", got=len(proof), section=_CONSISTENCY)
-    _require_roots(part, whole, subtree_root, root)
+    return part, whole
 
 
-def _require_roots(part: bytes, whole: bytes, subtree_root: bytes, root: bytes) -> None:
+def _require_old_root(part: bytes, subtree_root: bytes) -> None:
     if not compare_digest(part, subtree_root):
         raise TransparencyError("a consistency proof leads to another root of the smaller tree", section=_CONSISTENCY)
-    if not compare_digest(whole, root):
-        raise TransparencyError("a consistency proof leads to another root of the larger tree", section=_CONSISTENCY)
 
 
 def _require_empty(size: int, proof: Sequence[bytes], subtree_root: bytes, root: bytes) -> None:

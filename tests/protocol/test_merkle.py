@@ -11,6 +11,8 @@ from confsec.protocol.merkle import (
     HASH_SIZE,
     MAX_TREE_SIZE,
     CompactRange,
+    consistency_root,
+    inclusion_root,
     leaf_hash,
     node_hash,
     verify_consistency,
@@ -203,3 +205,50 @@ def test_a_range_grows_to_the_same_root_however_it_is_fed(sizes: list[int]) -> N
 def test_a_range_has_a_hash_for_each_bit_of_its_size(size: int, count: int) -> None:
     with pytest.raises(LocalProtocolError):
         CompactRange(size, (OTHER,) * count)
+
+
+@given(SIZES, st.data())
+def test_an_inclusion_proof_leads_to_the_root(size: int, data: st.DataObject) -> None:
+    leaves = LEAVES[:size]
+    index = data.draw(st.integers(0, size - 1))
+    assert inclusion_root(leaves[index], index, size, path(index, leaves)) == root_of(leaves)
+    assert inclusion_root(OTHER, index, size, path(index, leaves)) != root_of(leaves)
+    with pytest.raises(TransparencyError, match="outside the tree"):
+        inclusion_root(leaves[index], size, size, path(index, leaves))
+
+
+@given(st.integers(1, 35), st.integers(0, 35))
+def test_a_consistency_proof_leads_to_the_larger_root(old: int, more: int) -> None:
+    smaller, larger = root_of(LEAVES[:old]), root_of(LEAVES[: old + more])
+    assert consistency_root(old, old + more, growth(old, LEAVES[: old + more]), smaller) == larger
+
+
+@given(st.integers(1, 35), st.integers(1, 35))
+def test_a_consistency_proof_of_another_smaller_tree_leads_nowhere(old: int, more: int) -> None:
+    proof = growth(old, LEAVES[: old + more])
+    if old & (old - 1):  # else the smaller tree is one node, and any root is the beginning of some larger tree
+        with pytest.raises(TransparencyError, match="smaller tree"):
+            consistency_root(old, old + more, proof, OTHER)
+    else:
+        assert consistency_root(old, old + more, proof, OTHER) != root_of(LEAVES[: old + more])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "proof", "why"),
+    [
+        ((0, 3), [OTHER], "no entries"),
+        ((3, 2), [OTHER], "out of order"),
+        ((2, 2), [OTHER], "one size is not empty"),
+        ((3, 4), [], "is empty"),
+    ],
+)
+def test_a_consistency_proof_that_leads_nowhere_is_refused(
+    sizes: tuple[int, int], proof: list[bytes], why: str
+) -> None:
+    with pytest.raises(TransparencyError, match=why):
+        consistency_root(*sizes, proof, OTHER)
+
+
+def test_a_root_of_the_larger_tree_that_the_proof_does_not_give_is_named() -> None:
+    with pytest.raises(TransparencyError, match="another root of the larger tree"):
+        verify_consistency(3, 7, growth(3, LEAVES[:7]), root_of(LEAVES[:3]), OTHER)
