@@ -79,7 +79,7 @@ def verify_subtree_inclusion(
 
     Raises `TransparencyError` (draft-ietf-plants-merkle-tree-certs, section 4.3).
     """
-    _require_hashes([root])
+    _require_hashes((), root)
     if not compare_digest(_inclusion_root(leaf, index, start, end, proof), root):
         raise TransparencyError("the entry is not in the log: its proof leads to another root", section=_INCLUSION)
 
@@ -95,7 +95,7 @@ def inclusion_root(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -
 
 def _inclusion_root(leaf: bytes, index: int, start: int, end: int, proof: Sequence[bytes]) -> bytes:
     _require_subtree(start, end, end)
-    _require_hashes([leaf, *proof])
+    _require_hashes(proof, leaf)
     if not start <= index < end:
         raise TransparencyError("the entry is outside the tree", got=index, want=f"{start} to {end - 1}")
     at, last, computed = index - start, end - start - 1, leaf
@@ -131,7 +131,7 @@ def verify_subtree_consistency(
     Raises `TransparencyError` (draft-ietf-plants-merkle-tree-certs, section 4.4).
     """
     _require_subtree(start, end, size)
-    _require_hashes([subtree_root, root, *proof])
+    _require_hashes(proof, subtree_root, root)
     if start == end:
         _require_empty(size, proof, subtree_root, root)
     elif start == 0 and end == size:
@@ -152,7 +152,7 @@ def consistency_root(old_size: int, new_size: int, proof: Sequence[bytes], old_r
     not begin at `old_root`, and for an empty tree, from which no proof leads anywhere (RFC 9162, section 2.1.4.2).
     """
     _require_subtree(0, old_size, new_size)
-    _require_hashes([old_root, *proof])
+    _require_hashes(proof, old_root)
     if old_size == 0:
         raise TransparencyError("a consistency proof begins with no entries", section=_CONSISTENCY)
     if old_size == new_size:
@@ -221,10 +221,10 @@ def _require_subtree(start: int, end: int, size: int) -> None:
         raise TransparencyError("these entries are no subtree", got=f"{start} to {end}", section=_SUBTREE)
 
 
-def _require_hashes(hashes: Sequence[bytes]) -> None:
-    if len(hashes) > MAX_PROOF_HASHES + 2:
+def _require_hashes(proof: Sequence[bytes], *others: bytes) -> None:
+    if len(proof) > MAX_PROOF_HASHES:
         raise TransparencyError("a proof is longer than any tree is high", want=f"at most {MAX_PROOF_HASHES} hashes")
-    if any(len(each) != HASH_SIZE for each in hashes):
+    if any(len(each) != HASH_SIZE for each in (*others, *proof)):
         raise TransparencyError("a hash has another size", want=f"{HASH_SIZE} bytes", section=_SUBTREE)
 
 
