@@ -10,20 +10,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final, Self, final
+from hashlib import sha256
+from typing import Final, Self, TypeAlias, final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from confsec.errors import ConfigError, LimitError, LocalProtocolError, TransparencyError
 from confsec.protocol.dsse import DsseKey, Envelope
 from confsec.protocol.epoch import CLOCK_DIFFERENCE
 from confsec.protocol.predicates import Predicate, Revocation, RevokedKind, read_predicate
+from confsec.protocol.sigstore import BundleVerifier, SigstoreIdentity, is_bundle
 from confsec.protocol.statement import PAYLOAD_TYPE, Statement
 
 __all__ = [
     "LatestStatements",
     "StatementPolicy",
     "StatementRule",
+    "StatementSigner",
     "Verified",
     "VerifiedStatement",
 ]
@@ -34,16 +37,20 @@ _MAX_REMEMBERED: Final = 4096
 _PATTERN_SIGNS: Final = re.compile(r"[\^$*|(){}\[\]\\\s]")
 
 
+StatementSigner: TypeAlias = DsseKey | SigstoreIdentity
+"""Who signs statements: a key that signs envelopes, or somebody who signs bundles with Sigstore."""
+
+
 @final
 @frozen(kw_only=True)
 class StatementRule:
     """Who may say what one predicate type says, and for how long it counts."""
 
-    signers: tuple[DsseKey, ...]
-    """The keys that count. Two have neither one name nor one key."""
+    signers: tuple[StatementSigner, ...]
+    """The keys and identities that count. Two have neither one name nor one key."""
 
     threshold: int
-    """How many of them have to sign."""
+    """How many of them have to sign. With identities it is 1: a bundle has one signature."""
 
     subject_names: frozenset[str] | None
     """What the statements may be about, by exact names; None for anything, where the digest is what is compared."""
@@ -55,17 +62,26 @@ class StatementRule:
     """Whether a statement is replaced by the next about the same subjects. An older one is then refused."""
 
     def __attrs_post_init__(self) -> None:
-        for key in self.signers:
-            _require_exact(key.name)
-        names, keys = ({getattr(key, each) for key in self.signers} for each in ("name", "spki"))
+        for signer in self.signers:
+            _require_exact(signer.name)
+        names, keys = {signer.name for signer in self.signers}, {_key_of(signer) for signer in self.signers}
         if not len(names) == len(keys) == len(self.signers) <= _MAX_SIGNERS:
             raise ConfigError("two signers have one name or one key, or there are too many", want=f"{_MAX_SIGNERS}")
-        if not 1 <= self.threshold <= len(self.signers):
-            raise ConfigError(
-                "a threshold that nobody or anybody reaches", got=self.threshold, want=f"1 to {len(self.signers)}"
-            )
+        most = 1 if self.identities else len(self.signers)
+        if not 1 <= self.threshold <= most:
+            raise ConfigError("a threshold that nobody or anybody reaches", got=self.threshold, want=f"1 to {most}")
         for name in self.subject_names or ():
             _require_exact(name)
+
+    @property
+    def keys(self) -> tuple[DsseKey, ...]:
+        """The signers that are keys."""
+        return tuple(signer for signer in self.signers if isinstance(signer, DsseKey))
+
+    @property
+    def identities(self) -> tuple[SigstoreIdentity, ...]:
+        """The signers that sign with Sigstore."""
+        return tuple(signer for signer in self.signers if isinstance(signer, SigstoreIdentity))
 
 
 @final
@@ -92,7 +108,7 @@ class VerifiedStatement:
         statement: Statement,
         predicate: Predicate,
         *,
-        signers: tuple[DsseKey, ...],
+        signers: tuple[StatementSigner, ...],
         newest_only: bool,
         verified: Verified,
     ) -> None:
@@ -115,7 +131,7 @@ class VerifiedStatement:
         return self._predicate
 
     @property
-    def signers(self) -> tuple[DsseKey, ...]:
+    def signers(self) -> tuple[StatementSigner, ...]:
         """Who signed, of those that count."""
         return self._signers
 
@@ -144,6 +160,16 @@ class StatementPolicy:
     revoked: frozenset[tuple[RevokedKind, bytes]] = frozenset()
     """Kinds and digests that are no longer good."""
 
+    bundles: BundleVerifier | None = field(default=None, eq=False)
+    """Verifies bundles of Sigstore, where a rule names identities: `confsec.backends.sigstore` has one."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.bundles is None and any(rule.identities for rule in self.rules.values()):
+            raise ConfigError(
+                "a rule names identities of Sigstore, and nothing verifies their bundles",
+                hint="Give the policy `bundles`: a SigstoreVerifier with your trusted root.",
+            )
+
     def with_revocation(self, verified: VerifiedStatement) -> Self:
         """Return the policy with what a verified revocation names. Nothing becomes good again by this.
 
@@ -154,7 +180,7 @@ class StatementPolicy:
         return evolve(self, revoked=self.revoked | {(item.kind, item.digest) for item in verified.predicate.revoked})
 
     def verify(self, envelope: bytes, *, predicate_type: str, at: datetime) -> VerifiedStatement:
-        """Check a statement of this type at a time.
+        """Check a statement of this type at a time. It comes in an envelope, or in a bundle where identities count.
 
         Raises `DecodeError` for what is none, `VerificationError` if too few of the signers signed it, and
         `TransparencyError` for one that does not count.
@@ -162,11 +188,9 @@ class StatementPolicy:
         # 1. Somebody may say such things at all.
         rule = self._rule(predicate_type)
         # 2. The signers signed these bytes, as a statement, with keys that are good.
-        read = Envelope.decode(envelope)
-        _require_payload_type(read)
-        signers = self._good_keys(read.verify(rule.signers, threshold=rule.threshold), rule.threshold)
+        payload, signers = self._open(envelope, rule)
         # 3. The bytes are a statement of this type, and its predicate is about its subjects.
-        statement = Statement.decode(read.payload)
+        statement = Statement.decode(payload)
         _require_type(statement, predicate_type)
         predicate = read_predicate(statement)
         # 4. It is about what the policy takes, and neither it nor its subjects are revoked.
@@ -182,8 +206,21 @@ class StatementPolicy:
             raise TransparencyError("nobody may make such a statement", got=predicate_type, section=_SECTION)
         return self.rules[predicate_type]
 
-    def _good_keys(self, signers: tuple[DsseKey, ...], threshold: int) -> tuple[DsseKey, ...]:
-        good = tuple(key for key in signers if (RevokedKind.KEY, bytes.fromhex(key.key_id)) not in self.revoked)
+    def _open(self, data: bytes, rule: StatementRule) -> tuple[bytes, tuple[StatementSigner, ...]]:
+        """Return what was signed, and who signed it."""
+        if self.bundles is not None and rule.identities and is_bundle(data):
+            bundle = self.bundles.verify_envelope(data, rule.identities)
+            _require_payload_type(bundle.payload_type)
+            return bundle.payload, self._good_keys({bundle.identity: bundle.spki}, rule.threshold)
+        envelope = Envelope.decode(data)
+        _require_payload_type(envelope.payload_type)
+        signed = envelope.verify(rule.keys, threshold=rule.threshold)
+        return envelope.payload, self._good_keys({key: key.spki for key in signed}, rule.threshold)
+
+    def _good_keys(self, signed: Mapping[StatementSigner, bytes], threshold: int) -> tuple[StatementSigner, ...]:
+        good = tuple(
+            signer for signer, spki in signed.items() if (RevokedKind.KEY, sha256(spki).digest()) not in self.revoked
+        )
         if len(good) < threshold:
             raise TransparencyError(
                 "a statement is signed with a revoked key", got=len(good), want=f"{threshold} good ones",
@@ -235,8 +272,13 @@ def _require_exact(name: str) -> None:
         raise ConfigError("a name is empty or a pattern", want="an exact name", section=_SECTION)
 
 
-def _require_payload_type(envelope: Envelope) -> None:
-    if envelope.payload_type != PAYLOAD_TYPE:
+def _key_of(signer: StatementSigner) -> object:
+    """Return what tells signers apart, whatever they are called."""
+    return signer.spki if isinstance(signer, DsseKey) else (signer.issuer, signer.subject)
+
+
+def _require_payload_type(payload_type: str) -> None:
+    if payload_type != PAYLOAD_TYPE:
         raise TransparencyError("an envelope holds something else", want=PAYLOAD_TYPE, section=_SECTION)
 
 

@@ -1,4 +1,4 @@
-"""The file of a `StatementPolicy`: a TOML file with keys by name, and one rule for each predicate type.
+"""The file of a `StatementPolicy`: a TOML file with keys and identities by name, and one rule for each predicate type.
 
 `docs/statements.md` shows one. Every key has to be there and no other may be, so nothing holds because a file does not
 mention it. `from_table` and `to_toml` with a prefix let another file hold a policy as a table of its own.
@@ -15,8 +15,9 @@ from confsec.protocol import cbor, toml_general
 from confsec.protocol.dsse import DsseKey
 from confsec.protocol.json_members import digest_of
 from confsec.protocol.predicates import PREDICATES, RevokedKind
+from confsec.protocol.sigstore import BundleVerifier, SigstoreIdentity
 from confsec.protocol.statement import check_name
-from confsec.protocol.statement_policy import StatementPolicy, StatementRule
+from confsec.protocol.statement_policy import StatementPolicy, StatementRule, StatementSigner
 from confsec.protocol.wire import decode_base64, encode_base64
 
 __all__ = ["ANY", "UNLIMITED", "from_table", "from_toml", "to_toml"]
@@ -29,6 +30,7 @@ UNLIMITED: Final = "UNLIMITED"
 
 _VERSION: Final = 1
 _RULE: Final = ("predicate_type", "signers", "threshold", "subjects", "maximum_age", "newest_only")
+_IDENTITY: Final = ("issuer", "subject")
 _REVOKED: Final = ("kind", "digest")
 _MAX_KEYS: Final = 512
 _MAX_SUBJECTS: Final = 1024
@@ -37,19 +39,19 @@ _MAX_SECONDS: Final = 10 * 365 * 86_400
 _HINT: Final = "docs/statements.md has all keys"
 
 
-def from_toml(text: str) -> StatementPolicy:
-    """Read a file of rules. Raises `ConfigError`, which names the key."""
+def from_toml(text: str, *, bundles: BundleVerifier | None = None) -> StatementPolicy:
+    """Read a file of rules. `bundles` is for those with identities of Sigstore. Raises `ConfigError` with the key."""
     what = "the statement policy"
     members = toml_general.decode(text, what=what)
     if members.pop("version", None) != _VERSION:
         raise ConfigError(f"{what} is of another version, or names none", want=f"version = {_VERSION}", hint=_HINT)
-    return from_table(members, what=what)
+    return from_table(members, what=what, bundles=bundles)
 
 
-def from_table(value: object, *, what: str) -> StatementPolicy:
+def from_table(value: object, *, what: str, bundles: BundleVerifier | None = None) -> StatementPolicy:
     """Read rules out of a table that was parsed before. `what` names it in errors. Raises `ConfigError`."""
     try:
-        return _from_table(value, what)
+        return _from_table(value, what, bundles)
     except ConfsecError as exc:
         raise ConfigError(exc.what, got=exc.got, want=exc.want, section=exc.section, hint=exc.hint or _HINT) from exc
 
@@ -60,11 +62,9 @@ def to_toml(policy: StatementPolicy, *, table: str = "") -> str:
     Raises `ConfigError` for what no file can say: parts of seconds, and one name for two keys or one key by two names.
     """
     prefix = f"{table}." if table else ""
-    keys = _keys_of(policy)
     parts = [
-        "" if table else f"version = {_VERSION}\n\n",
-        f"[{prefix}keys]\n",
-        *(f"{toml_general.quote(key.name)} = {toml_general.quote(encode_base64(key.spki))}\n" for key in keys),
+        "" if table else f"version = {_VERSION}\n",
+        *_signers_to_toml(prefix, _signers_of(policy)),
         *(_rule_to_toml(prefix, each, policy.rules[each]) for each in sorted(policy.rules)),
         *(
             f'\n[[{prefix}revoked]]\nkind = "{kind}"\ndigest = "{digest.hex()}"\n'
@@ -76,9 +76,9 @@ def to_toml(policy: StatementPolicy, *, table: str = "") -> str:
     return text
 
 
-def _from_table(value: object, what: str) -> StatementPolicy:
-    members = _members(value, what, ("keys", "rule"), optional=("revoked",))
-    keys = _keys(members["keys"], f"{what}, [keys]")
+def _from_table(value: object, what: str, bundles: BundleVerifier | None) -> StatementPolicy:
+    members = _members(value, what, ("rule",), optional=("keys", "identities", "revoked"))
+    keys = _signers(members, what)
     rules: dict[str, StatementRule] = {}
     items = cbor.as_array(members["rule"], what=f"rule of {what}", limit=len(PREDICATES))
     for number, item in enumerate(items, 1):
@@ -90,12 +90,30 @@ def _from_table(value: object, what: str) -> StatementPolicy:
         raise ConfigError(f"{what} has no rule: it would believe nobody")
     _require_used(keys, rules, what)
     revoked = cbor.as_array(members.get("revoked", []), what=f"revoked of {what}", limit=_MAX_REVOKED)
-    return StatementPolicy(rules, frozenset(_revoked(item, f"{what}, [[revoked]]") for item in revoked))
+    return StatementPolicy(rules, frozenset(_revoked(item, f"{what}, [[revoked]]") for item in revoked), bundles)
+
+
+def _signers(members: Mapping[str, object], what: str) -> dict[str, StatementSigner]:
+    """Return who is named in `keys` and `identities`, of which there is at least one."""
+    keys = _keys(members["keys"], f"{what}, [keys]") if "keys" in members or "identities" not in members else {}
+    found = members.get("identities", {})
+    if not isinstance(found, dict) or len(found) > _MAX_KEYS:
+        raise ConfigError(f"{what}, [identities] is no table of identities", want=f"at most {_MAX_KEYS}")
+    identities = {name: _identity(name, value, f"{what}, [identities.{name[:64]!a}]") for name, value in found.items()}
+    if both := sorted(keys.keys() & identities.keys()):
+        raise ConfigError(f"{what} has a key and an identity by one name", got=ascii(both[0]))
+    return {**keys, **identities}
+
+
+def _identity(name: str, value: object, what: str) -> SigstoreIdentity:
+    members = _members(value, what, _IDENTITY)
+    issuer, subject = (cbor.as_text(members[each], what=f"{each} of {what}") for each in _IDENTITY)
+    return SigstoreIdentity(name, issuer, subject)
 
 
 def _keys(value: object, what: str) -> dict[str, DsseKey]:
     if not isinstance(value, dict) or not 0 < len(value) <= _MAX_KEYS:
-        raise ConfigError(f"{what} is no table of keys", want=f'name = "…", 1 to {_MAX_KEYS} of them')
+        raise ConfigError(f"{what} is no table of keys, or is missing", want=f'name = "…", 1 to {_MAX_KEYS} of them')
     keys = {name: _key(name, text, what) for name, text in value.items()}
     if len({key.spki for key in keys.values()}) != len(keys):
         raise ConfigError(f"{what} has one key by two names")
@@ -109,7 +127,7 @@ def _key(name: str, value: cbor.CborValue, what: str) -> DsseKey:
         raise ConfigError(f"{what}, {name[:64]!a} cannot be used: {exc}") from exc
 
 
-def _rule(value: object, keys: Mapping[str, DsseKey], what: str) -> tuple[str, StatementRule]:
+def _rule(value: object, keys: Mapping[str, StatementSigner], what: str) -> tuple[str, StatementRule]:
     members = _members(value, what, _RULE)
     predicate_type = cbor.as_text(members["predicate_type"], what=f"predicate_type of {what}")
     if predicate_type not in PREDICATES:
@@ -183,7 +201,7 @@ def _texts(value: cbor.CborValue, what: str, limit: int) -> list[str]:
     return texts
 
 
-def _require_used(keys: Mapping[str, DsseKey], rules: Mapping[str, StatementRule], what: str) -> None:
+def _require_used(keys: Mapping[str, StatementSigner], rules: Mapping[str, StatementRule], what: str) -> None:
     """Refuse a key that no rule names: whoever wrote it down believes that it counts."""
     used = {key.name for rule in rules.values() for key in rule.signers}
     if unused := sorted(set(keys) - used):
@@ -192,11 +210,23 @@ def _require_used(keys: Mapping[str, DsseKey], rules: Mapping[str, StatementRule
         )
 
 
-def _keys_of(policy: StatementPolicy) -> list[DsseKey]:
-    keys = {key.name: key for rule in policy.rules.values() for key in rule.signers}
-    if any(keys[key.name] != key for rule in policy.rules.values() for key in rule.signers):
-        raise ConfigError("two keys of a statement policy have one name")
-    return [keys[name] for name in sorted(keys)]
+def _signers_of(policy: StatementPolicy) -> list[StatementSigner]:
+    signers = {signer.name: signer for rule in policy.rules.values() for signer in rule.signers}
+    if any(signers[signer.name] != signer for rule in policy.rules.values() for signer in rule.signers):
+        raise ConfigError("two signers of a statement policy have one name")
+    return [signers[name] for name in sorted(signers)]
+
+
+def _signers_to_toml(prefix: str, signers: Iterable[StatementSigner]) -> list[str]:
+    keys, identities = [], []
+    for signer in signers:
+        name = toml_general.quote(signer.name)
+        if isinstance(signer, DsseKey):
+            keys.append(f"{name} = {toml_general.quote(encode_base64(signer.spki))}\n")
+        else:
+            issuer, subject = toml_general.quote(signer.issuer), toml_general.quote(signer.subject)
+            identities.append(f"\n[{prefix}identities.{name}]\nissuer = {issuer}\nsubject = {subject}\n")
+    return [*([f"\n[{prefix}keys]\n", *keys] if keys else []), *identities]
 
 
 def _rule_to_toml(prefix: str, predicate_type: str, rule: StatementRule) -> str:
@@ -221,6 +251,7 @@ def _require_same(policy: StatementPolicy, text: str, table: str) -> None:
     """Read what was written: a file that says something else, or nothing that can be read, is not given out."""
     what = "the statement policy"
     members = toml_general.decode(text, what=what)
-    back = from_table(members[table], what=what) if table else from_toml(text)
+    verifier = policy.bundles
+    back = from_table(members[table], what=what, bundles=verifier) if table else from_toml(text, bundles=verifier)
     if (dict(back.rules), back.revoked) != (dict(policy.rules), policy.revoked):
         raise ConfigError("a statement policy says what no file can say", hint="Ages are whole seconds")
