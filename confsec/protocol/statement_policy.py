@@ -1,8 +1,8 @@
 """Which statements are believed: signed by whom, how old, not revoked, and never older than what was seen.
 
 Nothing here has a permissive default. `StatementPolicy.verify` makes `VerifiedStatement`s, and nothing else does.
-Whether a statement is in a log is asked after that, and only then `LatestStatements` remembers it: what the log does
-not prove would else shut out what is true.
+Whether a statement is in a log is asked after that, and only then `LatestStatements` (`latest_statements.py`) remembers
+it: what the log does not prove would else shut out what is true.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Self, TypeAlias, final
 
 from attrs import evolve, field, frozen
 
-from confsec.errors import ConfigError, LimitError, LocalProtocolError, TransparencyError
+from confsec.errors import ConfigError, LocalProtocolError, TransparencyError
 from confsec.protocol.dsse import DsseKey, Envelope
 from confsec.protocol.epoch import CLOCK_DIFFERENCE
 from confsec.protocol.predicates import Predicate, Revocation, RevokedKind, read_predicate
@@ -23,7 +23,6 @@ from confsec.protocol.sigstore import BundleVerifier, SigstoreIdentity, is_bundl
 from confsec.protocol.statement import PAYLOAD_TYPE, Statement
 
 __all__ = [
-    "LatestStatements",
     "StatementPolicy",
     "StatementRule",
     "StatementSigner",
@@ -33,7 +32,6 @@ __all__ = [
 
 _SECTION: Final = "docs/spec/statements.md, Who is believed"
 _MAX_SIGNERS: Final = 64
-_MAX_REMEMBERED: Final = 4096
 _PATTERN_SIGNS: Final = re.compile(r"[\^$*|(){}\[\]\\\s]")
 
 
@@ -137,7 +135,7 @@ class VerifiedStatement:
 
     @property
     def newest_only(self) -> bool:
-        """Whether older statements about the same subjects are refused from now on: see `LatestStatements`."""
+        """Whether older statements about the same subjects are refused from now on: see `latest_statements.py`."""
         return self._newest_only
 
     @property
@@ -236,34 +234,6 @@ class StatementPolicy:
                 raise TransparencyError("a statement is about something else", got=subject.name, section=_SECTION)
             if (RevokedKind.SUBJECT, subject.digest) in self.revoked:
                 raise TransparencyError("what a statement is about is revoked", got=subject.name, section=_SECTION)
-
-
-@final
-class LatestStatements:
-    """The newest statement of each type about each subject that was accepted, at most 4096."""
-
-    def __init__(self) -> None:
-        self._latest: dict[tuple[str, tuple[str, ...]], tuple[datetime, bytes]] = {}
-
-    def admit(self, verified: VerifiedStatement) -> None:
-        """Remember a statement, if its type is one of which only the newest counts.
-
-        The same one may come again. Raises `TransparencyError` for an older one, and for another of the same second:
-        one of the two was meant for somebody else. Then nothing is remembered.
-        """
-        if not verified.newest_only:
-            return
-        key = verified.statement.predicate_type, verified.names
-        issued, digest = verified.predicate.issued, verified.statement.digest
-        known, known_digest = self._latest.get(key, (issued, digest))
-        if issued < known or (issued == known and digest != known_digest):
-            raise TransparencyError(
-                "a statement is older than one that was accepted, or beside it",
-                got=f"{issued:%Y-%m-%d %H:%M:%S}", want=f"after {known:%Y-%m-%d %H:%M:%S} UTC", section=_SECTION,
-            )  # fmt: skip
-        if key not in self._latest and len(self._latest) >= _MAX_REMEMBERED:
-            raise LimitError("too many statements to remember", want=f"at most {_MAX_REMEMBERED}")
-        self._latest[key] = issued, digest
 
 
 def _require_exact(name: str) -> None:

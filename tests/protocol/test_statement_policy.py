@@ -13,7 +13,6 @@ from confsec.errors import (
     ConfigError,
     ConfsecError,
     DecodeError,
-    LimitError,
     LocalProtocolError,
     TransparencyError,
     VerificationError,
@@ -32,7 +31,6 @@ from confsec.protocol.predicates import (
 from confsec.protocol.signatures import SigningKey
 from confsec.protocol.statement import Statement
 from confsec.protocol.statement_policy import (
-    LatestStatements,
     StatementPolicy,
     StatementRule,
     Verified,
@@ -224,52 +222,6 @@ def test_nothing_becomes_good_again() -> None:
 def test_only_a_revocation_revokes() -> None:
     with pytest.raises(LocalProtocolError):
         POLICY.with_revocation(verify(DIRECTORY))
-
-
-# --- The latest
-
-
-def test_an_older_statement_does_not_come_back() -> None:
-    latest = LatestStatements()
-    newer = evolve(CHANGED, issued=AT + timedelta(seconds=1))
-    latest.admit(verify(DIRECTORY))
-    latest.admit(verify(newer))
-    latest.admit(verify(newer, P256))
-    with pytest.raises(TransparencyError, match="older"):
-        latest.admit(verify(DIRECTORY))
-    latest.admit(verify(newer))
-
-
-def test_two_statements_of_one_second_are_for_two_people() -> None:
-    latest = LatestStatements()
-    latest.admit(verify(DIRECTORY))
-    with pytest.raises(TransparencyError, match="beside"):
-        latest.admit(verify(CHANGED))
-    latest.admit(verify(DIRECTORY))
-
-
-def test_types_and_names_do_not_disturb_each_other() -> None:
-    rule = evolve(RULE, subject_names=None)
-    policy = StatementPolicy({DirectoryStatement.TYPE: rule, Revocation.TYPE: rule})
-    latest = LatestStatements()
-    latest.admit(verify(evolve(DIRECTORY, issued=AT + timedelta(minutes=1)), policy=policy))
-    latest.admit(verify(DIRECTORY, policy=policy, name="other.example"))
-    latest.admit(verify(REVOCATION, policy=policy))
-
-
-def test_where_all_versions_count_an_older_one_may_come() -> None:
-    latest = LatestStatements()
-    latest.admit(verify(evolve(MODEL, issued=AT + timedelta(seconds=1))))
-    latest.admit(verify(MODEL))
-
-
-def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("confsec.protocol.statement_policy._MAX_REMEMBERED", 1)
-    latest = LatestStatements()
-    latest.admit(verify(DIRECTORY))
-    with pytest.raises(LimitError):
-        latest.admit(verify(REVOCATION))
-    latest.admit(verify(DIRECTORY))
 
 
 # --- Rules and identities
