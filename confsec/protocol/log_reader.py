@@ -16,10 +16,10 @@ from typing import Final, final
 
 from attrs import field, frozen
 
-from confsec.errors import ConfsecError, ForkedLogError, LocalProtocolError, TransparencyError
+from confsec.errors import ConfsecError, LocalProtocolError, TransparencyError
 from confsec.protocol.tiles import tiles_for_consistency
 from confsec.protocol.transparency import CosignedCheckpoint, TrustedLog
-from confsec.protocol.tree_reader import CHECKPOINT_PATH, LoggedEntry, TreeReader
+from confsec.protocol.tree_reader import CHECKPOINT_PATH, LoggedEntry, TreeReader, verify_growth
 from confsec.protocol.witness_policy import WitnessPolicy
 
 __all__ = ["LogNews", "LogUpdate", "LoggedEntry"]
@@ -147,17 +147,11 @@ class LogUpdate:
         return 0 < self._trusted.size < size
 
     def _advance(self, reader: TreeReader, cosigned: CosignedCheckpoint) -> TrustedLog:
-        size = cosigned.checkpoint.size
-        proof = reader.tree.consistency_proof(self._trusted.size) if self._needs_proof(size) else ()
-        try:
-            return self._trusted.advance_to(cosigned, proof)
-        except TransparencyError as exc:
-            # The proof was computed from tiles that lead to the new root, so it cannot be the proof that is wrong.
-            raise ForkedLogError(
-                "the log did not only grow: its tree does not begin with the one that was seen",
-                got=f"{size} entries", want=f"the {self._trusted.size} entries that were seen first",
-                section="RFC 9162, section 2.1.4", hint="Keep both checkpoints: their signatures show it to everybody",
-            ) from exc  # fmt: skip
+        if not self._needs_proof(cosigned.checkpoint.size):
+            return self._trusted.advance_to(cosigned, ())
+        proof = reader.tree.consistency_proof(self._trusted.size)
+        verify_growth(self._trusted.size, self._trusted.root, reader.tree, proof)
+        return self._trusted.advance_to(cosigned, proof)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

@@ -6,16 +6,16 @@ else has verified. Fetching is for others: `confsec/backends/log_source.py` does
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Final, final
 
 from attrs import field, frozen
 
-from confsec.errors import ConfsecError, LimitError, LocalProtocolError, TransparencyError
+from confsec.errors import ConfsecError, ForkedLogError, LimitError, LocalProtocolError, TransparencyError
 from confsec.protocol.checkpoint import Checkpoint
-from confsec.protocol.merkle import HASH_SIZE
+from confsec.protocol.merkle import HASH_SIZE, verify_consistency
 from confsec.protocol.note import MAX_NOTE
 from confsec.protocol.tile_paths import (
     MAX_ENTRY_SIZE,
@@ -29,7 +29,15 @@ from confsec.protocol.tiles import TileTree, tile_at, tiles_for_inclusion
 from confsec.protocol.tlog_proof import MAX_TLOG_PROOF
 from confsec.protocol.witness_policy import MAX_POLICY
 
-__all__ = ["CHECKPOINT_PATH", "MAX_ENTRIES", "MAX_ENTRY_BYTES", "LoggedEntry", "TreeReader", "body_limit"]
+__all__ = [
+    "CHECKPOINT_PATH",
+    "MAX_ENTRIES",
+    "MAX_ENTRY_BYTES",
+    "LoggedEntry",
+    "TreeReader",
+    "body_limit",
+    "verify_growth",
+]
 
 CHECKPOINT_PATH: Final = "checkpoint"
 """Where a log serves its newest checkpoint, below its prefix (C2SP tlog-tiles, APIs)."""
@@ -77,6 +85,21 @@ def body_limit(path: str) -> int:
         if path == prefix or (prefix.endswith("/") and path.startswith(prefix)):
             return limit
     raise LocalProtocolError("a log has no such file", got=path)
+
+
+def verify_growth(old_size: int, old_root: bytes, tree: TileTree, proof: Sequence[bytes]) -> None:
+    """Check with a proof from its own tiles that a tree begins with a smaller one.
+
+    Raises `ForkedLogError`: the tiles lead to the tree's root, so the proof shows the fork to everybody, too.
+    """
+    try:
+        verify_consistency(old_size, tree.size, proof, old_root, tree.root)
+    except TransparencyError as exc:
+        raise ForkedLogError(
+            "the log did not only grow: its tree does not begin with the one that was seen",
+            got=f"{tree.size} entries", want=f"the {old_size} entries that were seen first",
+            section="RFC 9162, section 2.1.4", hint="Keep both checkpoints: their signatures show it to everybody",
+        ) from exc  # fmt: skip
 
 
 @final
