@@ -21,7 +21,7 @@ from confsec.protocol import cbor_general
 from confsec.protocol.cbor_general import CborItem, CborKey, as_array, as_map
 from confsec.protocol.cose import DEFAULT_ALGORITHMS, CoseSign1
 from confsec.protocol.known_issuer import HEADER_CWT_CLAIMS, HeaderClaims, KnownIssuer
-from confsec.protocol.merkle import HASH_SIZE, MAX_PROOF_HASHES, MAX_TREE_SIZE, consistency_root, inclusion_root
+from confsec.protocol.merkle import HASH_SIZE, MAX_PROOF_HASHES, consistency_root, inclusion_root
 
 __all__ = [
     "HEADER_RECEIPTS",
@@ -301,6 +301,7 @@ def _decode_proof(data: bytes, section: str) -> tuple[int, int, tuple[bytes, ...
 
 
 def _size(value: CborItem, section: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TREE_SIZE:
+    # The largest number of CBOR is that of the entries of the largest tree.
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise DecodeError("a size or an index is no such number", section=section)
     return value
