@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "issuer": "Run an issuer: it sells tokens, and does not see where they are spent.",
     "node": "Run a node: it opens sealed requests and asks an engine.",
     "witness": "Run a witness: it cosigns that a log only grew.",
+    "release": "Build releases that anyone can build again, and check whether a wheel is one.",
     "conformance": "Run published test vectors against this implementation.",
 }
 """The commands and what they do, in the order in which people meet them."""
@@ -43,16 +44,20 @@ TRACEBACK: Final = "CONFSEC_TRACEBACK"
 
 EXTRAS: Final = {
     "anycorn": "trio",
+    "cyclonedx-python-lib": "release",
     "gmpy2": "gmpy2",
     "httptools": "server",
     "httpx": "httpx",
     "httpx2": "httpx",
     "openai": "openai",
+    "packaging": "release",
     "psycopg": "postgres",
     "python-pkcs11": "pkcs11",
     "redis": "redis",
+    "sigstore": "sigstore",
     "tpm2-pytss": "tpm",
     "trio": "trio",
+    "uv-build": "release",
     "uvicorn": "server",
     "uvloop": "server",
     "xllamacpp": "engine",

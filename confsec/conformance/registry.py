@@ -21,6 +21,7 @@ from confsec.conformance import (
     privacypass,
     sealed,
     sev_snp,
+    sigstore,
     tdx,
     tiles,
     tlog,
@@ -59,6 +60,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     *ear.KINDS,
     *merkle.KINDS,
     *sev_snp.KINDS,
+    *sigstore.KINDS,
     *tdx.KINDS,
     *tiles.KINDS,
     *tlog.KINDS,
@@ -68,12 +70,11 @@ KINDS: Final[tuple[Kind, ...]] = (
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
 _GPU: Final = "evidence of GPUs is not part of this version"
-_STATEMENTS: Final = "statements of Sigstore and SCITT are not part of this version"
+_STATEMENTS: Final = "statements of SCITT are not part of this version"
 
 MISSING_PROTOCOLS: Final = {
     "nvidia": _GPU,
     "scitt": _STATEMENTS,
-    "sigstore": _STATEMENTS,
     "voprf": _VOPRF,
 }
 """Why the vectors of a protocol are skipped as a whole, by the name in its manifest."""

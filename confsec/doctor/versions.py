@@ -29,6 +29,7 @@ EXTRAS_FOR: Final = {
     "postgres": "spent tokens and an issuer's books in PostgreSQL",
     "redis": "spent tokens in Redis or Valkey",
     "pkcs11": "an issuer's keys in an HSM",
+    "sigstore": "statements that were signed with Sigstore",
     "tpm": "`confsec node --tee tpm`, and whatever else speaks to a TPM",
     "gmpy2": "quicker blinding, and an issuer without OpenSSL 3",
 }

@@ -17,7 +17,7 @@ from confsec.errors import ConfigError, DecodeError, TransparencyError
 from confsec.protocol import json_general
 from confsec.protocol.dsse import MAX_ENVELOPE
 
-__all__ = ["MAX_BUNDLE", "BundleVerifier", "SignedBundle", "SigstoreIdentity", "is_bundle"]
+__all__ = ["MAX_BUNDLE", "BundleVerifier", "SignedArtifact", "SignedBundle", "SigstoreIdentity", "is_bundle"]
 
 MAX_BUNDLE: Final = MAX_ENVELOPE + (1 << 18)
 """A bundle has at most 1.25 MiB: an envelope, and 256 KiB of certificates, proofs and signed times."""
@@ -83,8 +83,23 @@ class SigstoreIdentity:
 
 @final
 @frozen
+class SignedArtifact:
+    """A file that one of the wanted identities signed. Only what verified a bundle makes it."""
+
+    identity: SigstoreIdentity
+    """Which of them."""
+
+    subject: str
+    """Who exactly, where the identity is a pattern."""
+
+    digest: bytes
+    """SHA-256 of the file, 32 bytes."""
+
+
+@final
+@frozen
 class SignedBundle:
-    """What one of the wanted identities signed. Only a `BundleVerifier` makes it, when the bundle is verified."""
+    """A payload that one of the wanted identities signed. Only what verified a bundle makes it."""
 
     identity: SigstoreIdentity
     """Which of them."""

@@ -38,6 +38,7 @@ ATTESTATION = {
     "ear": [21, 0, 0],
     "merkle": [400, 0, 3],  # roots that are no hashes
     "sev-snp": [38, 0, 0],
+    "sigstore": [69, 0, 15],  # signed with a bare key, in binary form, or no bundle
     "tdx": [25, 0, 0],
     "tlog": [63, 0, 8],  # what the peer reads and the standard forbids
     "tpm": [36, 0, 0],
