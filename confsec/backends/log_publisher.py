@@ -1,0 +1,235 @@
+"""Publishing what a quorum of witnesses cosigned, and nothing else.
+
+The published checkpoint is the newest one that a quorum cosigned; while there is no quorum, it stays. A tree that does
+not grow is cosigned again before long, so that readers see that the log lives. State logs also keep a proof of each
+entry, under the first checkpoint that a quorum cosigned with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Final, final
+
+import anyio
+import anyio.to_thread
+
+from confsec.backends.api import Clock, Transport
+from confsec.backends.log_storage import StorageConflictError, StoredFile
+from confsec.backends.log_tiles import consistency_proof, inclusion_proofs
+from confsec.backends.log_witnesses import Cosigned, WitnessClient, collect_cosignatures
+from confsec.backends.log_writer import CHECKPOINT_PATH, LogWriter, SignedTree
+from confsec.backends.system import monotonic, now
+from confsec.errors import ConfigError, ConfsecError, TransparencyError
+from confsec.protocol.checkpoint import Checkpoint
+from confsec.protocol.merkle import verify_consistency
+from confsec.protocol.note import SignedNote
+from confsec.protocol.tile_paths import TILE_WIDTH
+from confsec.protocol.tlog_proof import TlogProof
+from confsec.protocol.transparency import verify_checkpoint
+from confsec.protocol.witness_policy import WitnessPolicy
+
+__all__ = ["POLICY_PATH", "LogPublisher", "proof_path"]
+
+POLICY_PATH: Final = "witnesses"
+"""Where the log says who cosigns it (C2SP tlog-policy)."""
+
+_FIRST_PAUSE: Final = 0.25
+_LAST_PAUSE: Final = 30.0
+"""Seconds between attempts to find a quorum: more each time."""
+
+_log = logging.getLogger("confsec.log")
+
+
+def proof_path(index: int) -> str:
+    """Return where the proof of an entry is kept."""
+    return f"proof/{index}"
+
+
+@final
+class LogPublisher:
+    """Has a log's trees cosigned and publishes them. Run `run` in a task, between `open` and the end."""
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        policy: WitnessPolicy,
+        transport: Transport,
+        *,
+        recosign_seconds: float,
+        timeout: float,
+        keep_proofs: bool = False,
+        clock: Clock = now,
+    ) -> None:
+        """Publish what `writer` signs when a quorum of `policy` has cosigned it. Raises `ConfigError`.
+
+        An unchanged tree is cosigned again after `recosign_seconds`; witnesses have `timeout` seconds to answer.
+        """
+        policy.require_quorum()
+        policy.find_log(writer.origin)
+        self.clients: Final = [WitnessClient(each, transport) for each in policy.witnesses if each.url]
+        """The witnesses that have a URL."""
+        if not self.clients:
+            raise ConfigError("no witness of the policy has a URL", want="lines of the form: witness name key URL")
+        self.cosigned: Cosigned | None = None
+        """What is published; None while nothing is."""
+        self.error: str = ""
+        """Why the last attempt to find a quorum failed, or nothing."""
+        self._writer = writer
+        self._policy = policy
+        self._recosign_seconds = recosign_seconds
+        self._timeout = timeout
+        self._keep_proofs = keep_proofs
+        self._clock = clock
+        self._file: StoredFile | None = None
+        self._proved = 0
+        self._cosigned_at = 0.0
+        self._published = anyio.Event()
+        self._lock = anyio.Lock()
+
+    async def open(self) -> None:
+        """Read what is published, and write down who cosigns.
+
+        Raises `TransparencyError` if the published tree is not the beginning of the one that the log has signed.
+        """
+        await anyio.to_thread.run_sync(self._open)
+
+    async def run(self) -> None:
+        """Have the newest tree cosigned and publish it, again and again."""
+        pause = _FIRST_PAUSE
+        while True:
+            await self._wait_until_due()
+            try:
+                await self.publish()
+                pause = _FIRST_PAUSE
+            except ConfsecError as exc:
+                self._complain(exc)
+                await anyio.sleep(pause)
+                pause = min(2 * pause, _LAST_PAUSE)
+
+    async def publish(self) -> Cosigned:
+        """Have the newest tree cosigned now, and publish it.
+
+        Raises `TransparencyError` if there is no quorum, and `BackendError`; what was published stays.
+        """
+        async with self._lock:
+            cosigned = await collect_cosignatures(
+                self._writer.tree, self.clients, self._writer.storage,
+                policy=self._policy, origin=self._writer.origin, seconds=self._timeout, clock=self._clock,
+            )  # fmt: skip
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._write, cosigned)
+        self.error = ""
+        self._cosigned_at = monotonic()
+        self._published.set()
+        self._published = anyio.Event()
+        return cosigned
+
+    async def wait_cosigned(self, index: int) -> Cosigned:
+        """Wait until a checkpoint with this entry is published, and return the newest."""
+        while self.cosigned is None or self.cosigned.tree.size <= index:
+            await self._published.wait()
+        return self.cosigned
+
+    async def prove(self, index: int) -> bytes:
+        """Return the C2SP tlog-proof of an entry: the one that is kept, or else one under the published checkpoint.
+
+        Raises `TransparencyError` if no quorum has seen it yet.
+        """
+        return await anyio.to_thread.run_sync(self._prove, index)
+
+    async def _wait_until_due(self) -> None:
+        """Wait until the tree has grown, or its cosignatures are old."""
+        if self.cosigned is None:
+            return
+        left = self._cosigned_at + self._recosign_seconds - monotonic()
+        with anyio.move_on_after(max(left, 0)):
+            await self._writer.wait_beyond(self.cosigned.tree.size)
+
+    def _complain(self, error: ConfsecError) -> None:
+        """Say once what is wrong, as long as it is the same."""
+        sentence = "; ".join(
+            [str(error), *(f"{each.witness.name}: {each.error}" for each in self.clients if each.error)]
+        )
+        if sentence != self.error:
+            _log.warning("the log %s is not cosigned: %s", self._writer.origin, sentence)
+        self.error = sentence
+
+    # --- In a thread ---
+
+    def _open(self) -> None:
+        storage, text = self._writer.storage, self._policy.encode()
+        known = storage.get(POLICY_PATH)
+        if known is None or known.data != text:
+            storage.replace(POLICY_PATH, text, known)
+        self._read()
+
+    def _read(self) -> None:
+        """Take over what is published. It counts only if a quorum of the policy of today cosigned it."""
+        self._file = self._writer.storage.get(CHECKPOINT_PATH)
+        if self._file is None:
+            return
+        note = self._file.data
+        checkpoint = Checkpoint.decode(SignedNote.decode(note).text)
+        self._require_prefix(checkpoint, self._writer.tree)
+        self._proved = checkpoint.size
+        try:
+            verified = verify_checkpoint(note, self._policy, origin=self._writer.origin)
+        except TransparencyError as exc:
+            _log.warning("the published checkpoint of %s does not count: %s", self._writer.origin, exc)
+            return
+        self.cosigned = Cosigned(SignedTree(checkpoint.size, checkpoint.root, note), note, verified)
+        age = (self._clock() - verified.fresh_since).total_seconds()
+        self._cosigned_at = monotonic() - max(age, 0)
+
+    def _require_prefix(self, checkpoint: Checkpoint, tree: SignedTree) -> None:
+        if checkpoint.size > tree.size:
+            raise TransparencyError(
+                "the published checkpoint is of a larger tree than the log knows of",
+                got=checkpoint.size, want=f"at most {tree.size}", hint="A part of its files is an old copy",
+            )  # fmt: skip
+        grew = 0 < checkpoint.size < tree.size
+        proof = consistency_proof(self._writer.storage, checkpoint.size, tree.size, tree.root) if grew else ()
+        verify_consistency(checkpoint.size, tree.size, proof, checkpoint.root, tree.root)
+
+    def _write(self, cosigned: Cosigned) -> None:
+        """Write the proofs, and then the checkpoint, in place of the one that we know."""
+        if self.cosigned is not None and self._is_older(cosigned, self.cosigned):
+            raise TransparencyError("the witnesses' word is older than what is published", hint="Is a clock wrong?")
+        if self._keep_proofs:
+            for part in _parts(self._proved, cosigned.tree.size):
+                self._write_proofs(part, cosigned)
+        try:
+            self._file = self._writer.storage.replace(CHECKPOINT_PATH, cosigned.note, self._file)
+        except StorageConflictError:
+            self._read()  # by another writer; the next attempt begins at what it published
+            raise
+        self._proved = cosigned.tree.size
+        self.cosigned = cosigned
+
+    @staticmethod
+    def _is_older(new: Cosigned, old: Cosigned) -> bool:
+        return new.tree.size < old.tree.size or new.checkpoint.fresh_since < old.checkpoint.fresh_since
+
+    def _write_proofs(self, indexes: range, cosigned: Cosigned) -> None:
+        """Write proofs. One that is there stays: a quorum had cosigned it, and we were killed before the checkpoint."""
+        proofs = inclusion_proofs(self._writer.storage, indexes, cosigned.tree.size, cosigned.tree.root)
+        files = {proof_path(index): TlogProof(index, proofs[index], cosigned.note).encode() for index in indexes}
+        self._writer.storage.create(files)
+
+    def _prove(self, index: int) -> bytes:
+        if self.cosigned is None or index >= self.cosigned.tree.size:
+            raise TransparencyError("no quorum has cosigned this entry yet", got=index)
+        if self._keep_proofs and (kept := self._writer.storage.get(proof_path(index))) is not None:
+            return kept.data
+        tree = self.cosigned.tree
+        hashes = inclusion_proofs(self._writer.storage, [index], tree.size, tree.root)[index]
+        return TlogProof(index, hashes, self.cosigned.note).encode()
+
+
+def _parts(start: int, end: int) -> Iterator[range]:
+    """Split entries into those of one tile each."""
+    while start < end:
+        stop = min(end, (start // TILE_WIDTH + 1) * TILE_WIDTH)
+        yield range(start, stop)
+        start = stop

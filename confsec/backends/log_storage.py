@@ -1,0 +1,218 @@
+"""Where a log keeps its files: a folder here, an object store in `log_objects.py`.
+
+Most files of a log never change: they are created once, and whoever creates one again has the same bytes. The few that
+do change are replaced only by someone who knows what they held, so that of two writers one fails, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Protocol, final
+
+from attrs import field, frozen
+
+from confsec.backends.system import randbytes
+from confsec.errors import BackendError, BusyError, LocalProtocolError
+
+__all__ = ["FolderStorage", "LogStorage", "StorageConflictError", "StoredFile"]
+
+_LOCK: Final = ".lock"
+_TEMPORARY: Final = ".new-"
+
+
+@final
+class StorageConflictError(BackendError):
+    """Somebody else has replaced the file meanwhile. Nothing was written."""
+
+    code = "storage_conflict"
+    status_hint = 503
+
+
+@final
+@frozen
+class StoredFile:
+    """A file as it was read or written."""
+
+    data: bytes = field(repr=False)
+
+    version: object = field(default=None, repr=False)
+    """What the storage tells its versions apart by."""
+
+
+class LogStorage(Protocol):
+    """Files by their paths, such as `tile/0/000`. Methods block, and each may run in any thread.
+
+    All raise `BackendError`: then nobody knows whether something was written.
+    """
+
+    def open(self) -> None:
+        """Become the writer. Raises `BusyError` where the storage knows that there is another one."""
+        ...
+
+    def close(self) -> None:
+        """Let another one write. Idempotent."""
+        ...
+
+    def get(self, path: str) -> StoredFile | None:
+        """Return a file, or None if there is none."""
+        ...
+
+    def create(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
+        """Write files, each as a whole, and durably before this returns. Return the paths of those that were there.
+
+        These stay as they are.
+        """
+        ...
+
+    def replace(self, path: str, data: bytes, known: StoredFile | None) -> StoredFile:
+        """Write one file as a whole, durably before this returns, in place of the one that is `known`; None for none.
+
+        Raises `StorageConflictError` if there is another one.
+        """
+        ...
+
+    def remove(self, folders: Iterable[str]) -> None:
+        """Remove all files whose paths begin with one of these and a slash. It may take until later to hold."""
+        ...
+
+
+@final
+class FolderStorage:
+    """A folder, which any web server can serve. One process writes at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep the files in `folder`, which is made when it is opened."""
+        self._folder = folder
+        self._lock: int | None = None
+
+    def open(self) -> None:
+        """Become the writer. Raises `BusyError` if another process is."""
+        if self._lock is not None:
+            raise LocalProtocolError("the folder of a log is open already")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except BlockingIOError as exc:
+            raise BusyError(f"another process writes the log in {self._folder}", hint="Stop it first") from exc
+        except OSError as exc:
+            raise BackendError(f"the folder of a log {self._folder} cannot be opened: {exc.strerror}") from exc
+        self._lock = descriptor
+        for left in self._folder.glob(f"{_TEMPORARY}*"):  # by a process that was killed
+            left.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let another process write. Idempotent."""
+        descriptor, self._lock = self._lock, None
+        if descriptor is not None:
+            os.close(descriptor)  # and with it the lock
+
+    def get(self, path: str) -> StoredFile | None:
+        """Return a file, or None if there is none. Raises `BackendError`."""
+        try:
+            return _stored(self._path(path).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            raise BackendError(f"{path} of a log cannot be read: {exc.strerror}") from exc
+
+    def create(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
+        """Write files that are not there, durably before this returns. Return the paths of those that were there."""
+        there: list[str] = []
+        try:
+            folders = set[Path]()
+            for path, data in files.items():
+                target = self._path(path)
+                folders |= self._make(target.parent)
+                if target.exists():
+                    there.append(path)
+                else:
+                    self._write(target, data)
+                folders.add(target.parent)  # also for what was there: we may have been killed before it was durable
+            for folder in folders:
+                _sync(folder)
+        except OSError as exc:
+            raise BackendError(f"a file of a log cannot be written: {exc.strerror}") from exc
+        return tuple(there)
+
+    def replace(self, path: str, data: bytes, known: StoredFile | None) -> StoredFile:
+        """Write a file in place of the one that is `known`. Raises `StorageConflictError`, `BackendError`."""
+        there = self.get(path)
+        if (there and there.version) != (known and known.version):
+            raise StorageConflictError(f"{path} of a log has another content than its writer knows")
+        target = self._path(path)
+        try:
+            folders = self._make(target.parent)
+            self._write(target, data)
+            for folder in {*folders, target.parent}:
+                _sync(folder)
+        except OSError as exc:
+            raise BackendError(f"{path} of a log cannot be written: {exc.strerror}") from exc
+        return _stored(data)
+
+    def remove(self, folders: Iterable[str]) -> None:
+        """Remove folders and all that is in them. Raises `BackendError`."""
+        self._require_lock()
+        for folder in folders:
+            try:
+                shutil.rmtree(self._path(folder))
+            except FileNotFoundError:
+                continue
+            except OSError as exc:
+                raise BackendError(f"{folder} of a log cannot be removed: {exc.strerror}") from exc
+
+    def _path(self, path: str) -> Path:
+        if any(part in {"", ".", ".."} for part in path.split("/")) or "\0" in path:
+            raise LocalProtocolError("a path leads out of the folder of a log")
+        return self._folder / path
+
+    def _require_lock(self) -> None:
+        if self._lock is None:
+            raise LocalProtocolError("the folder of a log is not open for writing")
+
+    def _make(self, folder: Path) -> set[Path]:
+        """Make a folder, and return those that have to be on the disk so that it is found."""
+        self._require_lock()
+        missing: list[Path] = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+        return {each.parent for each in missing}
+
+    def _write(self, target: Path, data: bytes) -> None:
+        """Write a file under another name, and to the disk, before it gets its own."""
+        temporary = self._folder / f"{_TEMPORARY}{randbytes(8).hex()}"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _stored(data: bytes) -> StoredFile:
+    return StoredFile(data, sha256(data).digest())
+
+
+def _sync(folder: Path) -> None:
+    """Write the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

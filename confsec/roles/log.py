@@ -1,0 +1,241 @@
+"""A transparency log: it appends, has its trees cosigned, and serves them as static files (C2SP tlog-tiles).
+
+Anybody may read. Who may append is said by the statement policy: an entry is a statement in a DSSE envelope that its
+signers signed. An answer about an entry is an index once the log can no longer lose it, or with `?wait=cosigned` a
+proof, once a quorum of witnesses has seen it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Final
+from urllib.parse import parse_qsl
+
+import anyio
+import anyio.to_thread
+from attrs import frozen
+
+from confsec.backends.api import Clock, Headers, Transport
+from confsec.backends.http import HttpLimits, HttpTransport
+from confsec.backends.key_files import read_private_file
+from confsec.backends.log_publisher import POLICY_PATH, LogPublisher
+from confsec.backends.log_storage import FolderStorage, LogStorage
+from confsec.backends.log_writer import CHECKPOINT_PATH, LogWriter
+from confsec.backends.system import now
+from confsec.errors import BackendError, ConfigError, ConfsecError, DecodeError
+from confsec.protocol.dsse import Envelope
+from confsec.protocol.note_keys import Signer
+from confsec.protocol.statement import Statement
+from confsec.protocol.statement_policy import StatementPolicy
+from confsec.protocol.tile_paths import MAX_ENTRY_SIZE
+from confsec.protocol.witness_policy import WitnessPolicy
+from confsec.roles.asgi import Exchange, Handler, NotFoundError, Role, in_background
+from confsec.roles.config import RoleConfig, at_least, setting
+
+__all__ = ["Log", "LogConfig"]
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_BYTES: Final = "application/octet-stream"
+_FOREVER: Final = "public, max-age=31536000, immutable"
+_SECONDS: Final = "public, max-age=2"
+"""A checkpoint's "headers SHOULD prevent caching beyond a few seconds" (C2SP tlog-tiles, Checkpoints)."""
+
+
+@frozen(kw_only=True)
+class LogConfig(RoleConfig):
+    """The settings of a log."""
+
+    key: str = setting(help="A file of mode 0600 with the log's key, as `confsec log key` makes it.")
+    policy: str = setting(help="A file in the form of C2SP tlog-policy: this log, its witnesses with URLs, the quorum.")
+    storage: str = setting(help="Where the log is kept: a folder, which any web server can serve too.")
+    index: str = setting(help="A SQLite file that says where entries stand; it is made anew when it is lost.")
+    unsafe_any_entry: bool = setting(
+        False, help="Take entries of any kind from anybody who can reach the log, without a statement policy."
+    )
+    keep_proofs: bool = setting(
+        False, help="Keep a proof of each entry under the first checkpoint with it: for logs of a service's state."
+    )
+    recosign_seconds: float = setting(
+        60.0, help="Seconds after which an unchanged tree is cosigned again.", check=at_least(0.01)
+    )
+    witness_timeout: float = setting(10.0, help="Seconds that witnesses have to answer.", check=at_least(0.01))
+    max_body: int = setting(MAX_ENTRY_SIZE, help="The largest request body in bytes; larger ones get 413.")
+
+
+class Log(Role):
+    """Appends statements, and shows them to everyone."""
+
+    name: ClassVar[str] = "log"
+
+    def __init__(
+        self,
+        config: LogConfig,
+        *,
+        statements: StatementPolicy | None = None,
+        storage: LogStorage | None = None,
+        transport: Transport | None = None,
+        clock: Clock = now,
+    ) -> None:
+        """Make a log that takes what `statements` admits. Its files are read when it starts.
+
+        It keeps its files in `storage` if there is one, and reaches witnesses by `transport`.
+        """
+        self._config = config
+        self._statements = statements
+        self._storage = storage
+        self._transport = transport
+        self._now = clock
+        self._files: LogStorage
+        self._writer: LogWriter
+        self._publisher: LogPublisher
+        super().__init__(
+            config,
+            {
+                ("POST", "/append"): self._append,
+                ("GET", "/status"): self._get_status,
+                ("GET", f"/{CHECKPOINT_PATH}"): self._get_checkpoint,
+                ("GET", f"/{POLICY_PATH}"): self._get_policy,
+                ("GET", "/proof/*"): self._get_proof,
+            },
+        )
+
+    @property
+    def writer(self) -> LogWriter:
+        """What appends, while the role runs."""
+        return self._writer
+
+    @property
+    def publisher(self) -> LogPublisher:
+        """What has trees cosigned and publishes them, while the role runs."""
+        return self._publisher
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """How far the log is: what is appended, what is cosigned, and how each witness answered last."""
+        size, cosigned = self._writer.tree.size, self._publisher.cosigned
+        seen = cosigned.tree.size if cosigned else 0
+        return {
+            "origin": self._writer.origin,
+            "size": size,
+            "cosigned_size": seen,
+            "cosigned_at": cosigned.checkpoint.fresh_since.isoformat() if cosigned else None,
+            "not_cosigned": {"first": seen, "last": size - 1} if seen < size else None,
+            "error": self._publisher.error,
+            "witnesses": [
+                {
+                    "name": each.witness.name,
+                    "size": each.size,
+                    "cosigned_at": each.cosigned_at.isoformat() if each.cosigned_at else None,
+                    "error": each.error,
+                }
+                for each in self._publisher.clients
+            ],
+        }
+
+    async def check(self) -> None:
+        """Raise `BackendError` while nothing is cosigned, or its cosignatures are older than twice their time."""
+        cosigned = self._publisher.cosigned
+        allowed = 2 * self._config.recosign_seconds + self._config.witness_timeout
+        if cosigned is None or (self._now() - cosigned.checkpoint.fresh_since).total_seconds() > allowed:
+            raise BackendError("no quorum cosigned the log for too long", want=f"within {allowed:g} s")
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncGenerator[None]:
+        config = self._config
+        if (self._statements is None) is not config.unsafe_any_entry:
+            raise ConfigError(
+                "a log has a statement policy, or says that it takes any entry, and not both",
+                hint="Give it a policy, or set unsafe_any_entry",
+            )
+        policy = WitnessPolicy.decode(await _read_file(config.policy, "the witness policy"))
+        self._files = self._storage or FolderStorage(Path(config.storage))
+        self._writer = LogWriter(self._files, await _read_keys(config.key), Path(config.index), clock=self._now)
+        transport = self._transport or HttpTransport(HttpLimits(read_timeout=config.witness_timeout))
+        self._publisher = LogPublisher(
+            self._writer,
+            policy,
+            transport,
+            recosign_seconds=config.recosign_seconds,
+            timeout=config.witness_timeout,
+            keep_proofs=config.keep_proofs,
+            clock=self._now,
+        )
+        try:
+            await self._writer.open()
+            await self._publisher.open()
+            async with in_background(self._publisher.run):
+                yield
+        finally:
+            await self._writer.aclose()
+            if self._transport is None:
+                await transport.aclose()
+
+    def _route(self, exchange: Exchange) -> Handler:
+        handler = super()._route
+        if exchange.method == "GET" and exchange.path.startswith("/tile/"):  # paths of many parts
+            return self._get_tile
+        return handler(exchange)
+
+    async def _append(self, exchange: Exchange) -> None:
+        query = dict(parse_qsl(exchange.query, keep_blank_values=True))
+        if query not in ({}, {"wait": "cosigned"}):
+            raise DecodeError("the query of an append is not known", want="nothing, or wait=cosigned")
+        entry = await exchange.read()
+        self._admit(entry)
+        index = await self._writer.append(entry)
+        body = b"%d\n" % index
+        if query:
+            await self._publisher.wait_cosigned(index)
+            body = await self._publisher.prove(index)
+        await exchange.answer(200, (("content-type", _TEXT), ("cache-control", "no-store")), body)
+
+    def _admit(self, entry: bytes) -> None:
+        """Check that the policy believes an entry now. Raises `DecodeError` and `VerificationError`."""
+        if self._statements is None:
+            return
+        predicate_type = Statement.decode(Envelope.decode(entry).payload).predicate_type
+        self._statements.verify(entry, predicate_type=predicate_type, at=self._now())
+
+    async def _get_status(self, exchange: Exchange) -> None:
+        fields: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))
+        await exchange.answer(200, fields, json.dumps(self.status).encode())
+
+    async def _get_checkpoint(self, exchange: Exchange) -> None:
+        await self._serve_file(exchange, CHECKPOINT_PATH, _TEXT, _SECONDS)
+
+    async def _get_policy(self, exchange: Exchange) -> None:
+        await self._serve_file(exchange, POLICY_PATH, _TEXT, _SECONDS)
+
+    async def _get_proof(self, exchange: Exchange) -> None:
+        await self._serve_file(exchange, exchange.path[1:], _TEXT, _FOREVER)
+
+    async def _get_tile(self, exchange: Exchange) -> None:
+        await self._serve_file(exchange, exchange.path[1:], _BYTES, _FOREVER)
+
+    async def _serve_file(self, exchange: Exchange, path: str, kind: str, caching: str) -> None:
+        try:
+            file = await anyio.to_thread.run_sync(self._files.get, path)
+        except ConfsecError as exc:
+            raise NotFoundError from exc
+        if file is None:
+            raise NotFoundError
+        fields: Headers = (("content-type", kind), ("cache-control", caching), ("x-content-type-options", "nosniff"))
+        await exchange.answer(200, fields, file.data)
+
+
+async def _read_keys(path: str) -> list[Signer]:
+    data = await anyio.to_thread.run_sync(read_private_file, Path(path))
+    try:
+        return [Signer.decode(line) for line in data.decode("utf-8", "replace").split()]
+    except ConfsecError as exc:
+        raise ConfigError(f"a key in {path} cannot be read: {exc}") from exc
+
+
+async def _read_file(path: str, what: str) -> bytes:
+    try:
+        return await anyio.Path(path).read_bytes()
+    except OSError as exc:
+        raise ConfigError(f"{what} {path} cannot be read: {exc.strerror}") from exc
