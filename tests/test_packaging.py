@@ -23,6 +23,10 @@ COPYLEFT = {"gmpy2"}
 """Extras with a licence that asks more of those who ship it than ours does: nobody gets them unasked."""
 
 
+PINNED = {"release"}
+"""Extras that ask for one exact version, which others may need in another."""
+
+
 def package(requirement: str) -> str:
     """Return the name of the package that a requirement asks for."""
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower()
@@ -45,7 +49,7 @@ def test_core_is_small() -> None:
 def test_all_has_every_extra_that_installs_from_wheels() -> None:
     [everything] = EXTRAS["all"]
     named = set(re.fullmatch(r"confsec-protocol\[(.+)\]", everything)[1].split(","))  # type: ignore[index]
-    assert named == set(EXTRAS) - {"all", "test", "tpm", *COPYLEFT}
+    assert named == set(EXTRAS) - {"all", "test", "tpm", *COPYLEFT, *PINNED}
 
 
 def test_core_and_extras_state_the_oldest_version_they_work_with() -> None:

@@ -30,6 +30,7 @@ EXTRAS_FOR: Final = {
     "redis": "spent tokens in Redis or Valkey",
     "pkcs11": "an issuer's keys in an HSM",
     "sigstore": "statements that were signed with Sigstore",
+    "release": "`confsec release`: building releases again",
     "tpm": "`confsec node --tee tpm`, and whatever else speaks to a TPM",
     "gmpy2": "quicker blinding, and an issuer without OpenSSL 3",
 }
