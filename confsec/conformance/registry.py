@@ -19,6 +19,7 @@ from confsec.conformance import (
     ohttp,
     primitives,
     privacypass,
+    scitt,
     sealed,
     sev_snp,
     sigstore,
@@ -48,6 +49,7 @@ SCHEMAS: Final[tuple[Schema, ...]] = (
     *corim.SCHEMAS,
     *cwt_eat.SCHEMAS,
     *ear.SCHEMAS,
+    *scitt.SCHEMAS,
     *tlog.SCHEMAS,
 )
 """In the order in which they are tried: a form with more members before one that has fewer."""
@@ -59,6 +61,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     *cwt_eat.KINDS,
     *ear.KINDS,
     *merkle.KINDS,
+    *scitt.KINDS,
     *sev_snp.KINDS,
     *sigstore.KINDS,
     *tdx.KINDS,
@@ -70,11 +73,9 @@ KINDS: Final[tuple[Kind, ...]] = (
 
 _VOPRF: Final = "tokens that verify with the issuer's private key (VOPRF) are not part of this version"
 _GPU: Final = "evidence of GPUs is not part of this version"
-_STATEMENTS: Final = "statements of SCITT are not part of this version"
 
 MISSING_PROTOCOLS: Final = {
     "nvidia": _GPU,
-    "scitt": _STATEMENTS,
     "voprf": _VOPRF,
 }
 """Why the vectors of a protocol are skipped as a whole, by the name in its manifest."""

@@ -37,6 +37,7 @@ ATTESTATION = {
     "cwt-eat": [21, 0, 3],  # tokens that are encrypted or have a MAC
     "ear": [21, 0, 0],
     "merkle": [400, 0, 3],  # roots that are no hashes
+    "scitt": [7, 0, 44],  # DIDs of issuers, and a receipt of CCF's tree
     "sev-snp": [38, 0, 0],
     "sigstore": [69, 0, 15],  # signed with a bare key, in binary form, or no bundle
     "tdx": [25, 0, 0],
