@@ -293,7 +293,7 @@ class Client:
             session = loaded.session
             if stale is not None and session.fleet_id != stale and not session.needs_fleet(self._clock()):
                 return
-            await self._fetch_all(loaded, session.fetch_fleet())
+            await self._fetch_all(loaded, session.fetch_fleet(now=self._clock()))
 
     async def _fetch_all(self, loaded: _Loaded, events: list[SessionEvent]) -> None:
         """Do what the session asks for, side by side, until it asks for nothing more."""

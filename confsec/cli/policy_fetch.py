@@ -65,7 +65,7 @@ async def fetch_evidence(directory: ServiceDirectory, transport: Transport) -> l
     """
     # A session fetches and hands out before it judges. The policy is the one that judges least, and is not asked.
     session = ClientSession(directory, policy=UNSAFE_UNATTESTED, randbytes=system.randbytes)
-    waiting: list[SessionEvent] = session.fetch_fleet()
+    waiting: list[SessionEvent] = session.fetch_fleet(now=system.now())
     found: list[AppraisalDue] = []
     while waiting:
         event = waiting.pop(0)

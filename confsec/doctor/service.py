@@ -38,7 +38,6 @@ from confsec.errors import (
 from confsec.protocol.appraisal import TrustedKeyConfig
 from confsec.protocol.bhttp import Request
 from confsec.protocol.directory import ServiceDirectory
-from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.oblivious import OUTER_HEADERS
 from confsec.protocol.policy import Policy
 from confsec.protocol.private import INNER_AUTHORITY, PrivateResponseStarted
@@ -125,7 +124,7 @@ class _Visit:
 
     async def gateway(self) -> str:
         """Fetch the fleet record."""
-        (fleet,) = _sends(self._session.fetch_fleet())
+        (fleet,) = _sends(self._session.fetch_fleet(now=self._clock()))
         self._evidence = _sends(await self._exchange(fleet))
         return f"the gateway opens what is sealed to its key; the fleet has {len(self._evidence) // 2} nodes"
 
@@ -152,8 +151,8 @@ class _Visit:
 
     def _look_at_epoch(self) -> None:
         """Compare clocks."""
-        began = FleetRecord.decode(self._session.fleet_id).epoch.began
-        self.findings.append(look_at_epoch(began, self._clock()))
+        if self._session.epoch is not None:
+            self.findings.append(look_at_epoch(self._session.epoch.began, self._clock()))
 
     async def _appraise(self, events: list[SessionEvent]) -> list[SessionEvent]:
         """Run the appraisals that are due, and return what came of them."""

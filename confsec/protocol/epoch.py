@@ -1,7 +1,8 @@
 """Epochs: what names one, when it began, and who says so.
 
-An epoch is named by a beacon. A beacon of a witnessed log will prove how old an epoch is; until there is one, the
-operator names epochs by its own clock, which proves nothing about age, and the check `freshness.epoch` is a skip.
+An epoch is named by a beacon. Under a root that is a checkpoint of a log: the witnesses' times in it prove how old the
+epoch is (`service_state.read_epoch`). Without one the operator names epochs by its own clock, which proves nothing
+about age, and the check `freshness.epoch` is a skip.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from attrs import frozen
 
 from confsec.errors import DecodeError
 from confsec.protocol.binding import epoch_nonce
-from confsec.protocol.checks import Finding, skipped
+from confsec.protocol.checks import Finding, passed, skipped
 
 __all__ = ["CLOCK_DIFFERENCE", "MAX_BEACON", "Epoch"]
 
@@ -37,6 +38,9 @@ class Epoch:
     began: datetime
     """When it began, in whole seconds, as far as anybody says."""
 
+    witnesses: tuple[str, ...] = ()
+    """Who says so: the witnesses whose times are in the beacon. Nobody, if it is the operator's clock."""
+
     @classmethod
     def local(cls, began: int) -> Self:
         """Make the epoch that the operator's own clock names: seconds since 1970 at its start."""
@@ -44,11 +48,14 @@ class Epoch:
 
     @classmethod
     def from_beacon(cls, beacon: bytes) -> Self:
-        """Read a beacon. Raises `DecodeError` for one of an unknown kind."""
+        """Read a beacon of the operator's clock. Raises `DecodeError` for another one."""
         match = _LOCAL_BEACON.fullmatch(beacon)
         if match is None:
             raise DecodeError(
-                "a beacon is of no kind that we know", got=f"{len(beacon)} bytes", section="design, Epochs"
+                "a beacon is of no kind that we know",
+                got=f"{len(beacon)} bytes",
+                section="docs/spec/log-root.md, Epochs",
+                hint="Beacons of a log are read under the root of their service",
             )
         return cls.local(int(match[1]))
 
@@ -61,4 +68,6 @@ class Epoch:
     def age_proof(self) -> Finding:
         """Who dates the epoch: for the operator's own clock nobody does, and the check is a skip."""
         began = f"{self.began:%Y-%m-%d %H:%M:%S} UTC"
+        if self.witnesses:
+            return passed(f"the epoch began at {began} or later", got=", ".join(self.witnesses))
         return skipped(f"the operator's own clock says that the epoch began at {began}; no witness dates it")

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from confsec.errors import DecodeError
 from confsec.protocol import cbor
-from confsec.protocol.epoch import MAX_BEACON, Epoch
+from confsec.protocol.epoch import MAX_BEACON
 
 __all__ = ["FLEET_RECORD_TYPE", "MAX_FLEET_RECORD", "FleetNode", "FleetRecord"]
 
@@ -50,11 +50,6 @@ class FleetRecord:
 
     nodes: tuple[FleetNode, ...]
     """The nodes, strictly ascending by Node ID."""
-
-    @property
-    def epoch(self) -> Epoch:
-        """The epoch. Raises `DecodeError` for a beacon of an unknown kind."""
-        return Epoch.from_beacon(self.beacon)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:

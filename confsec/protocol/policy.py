@@ -203,6 +203,7 @@ UNSAFE_UNATTESTED: Final = Policy(
         "freshness.epoch",
         "log.directory",
         "log.fleet",
+        "log.root",
         "token.spend",
     ),
     constant=True,

@@ -2,25 +2,26 @@
 
 A Proof is one CBOR array in the deterministic encoding (docs/spec/proof.md)::
 
-    ["confsec proof", 2, {contents}, [checks], [nodes], [assumptions], digest]
+    ["confsec proof", 3, {contents}, [checks], [nodes], [assumptions], digest]
 
-The contents are what the checks looked at: the policy, the fleet record, and evidence and endorsements of every
-candidate. Checks and assumptions are functions of the contents, in the registry `CHECKS` and, for each candidate, in
-the appraisal; replaying means computing them again and comparing byte for byte. The digest is SHA-256 of every byte of
-the file before it. A Proof holds nothing of what was asked or answered.
+The contents are what the checks looked at: the policy, the ends of the service's logs, the fleet record, and evidence
+and endorsements of every candidate. Checks and assumptions are functions of the contents, in the registry `CHECKS` and,
+for each candidate, in the appraisal; replaying means computing them again and comparing byte for byte. The digest is
+SHA-256 of every byte of the file before it. A Proof holds nothing of what was asked or answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from hashlib import sha256
 from typing import Final, Self
 
 from attrs import evolve, field, frozen
 
-from confsec.errors import DecodeError, EvidenceError, LimitError, ProofError, UnsupportedError
+from confsec.errors import DecodeError, LimitError, ProofError, UnsupportedError, VerificationError
 from confsec.protocol import cbor
 from confsec.protocol.appraisal import (
     AttestationResult,
@@ -39,6 +40,8 @@ from confsec.protocol.manifest import Freshness
 from confsec.protocol.platforms import Assumption
 from confsec.protocol.policy import ATTESTATION_CHECK, Policy, PolicyReader
 from confsec.protocol.sealed_header import MAX_RECIPIENTS
+from confsec.protocol.service_logs import ServiceLogs, check_directory, check_fleet, check_root
+from confsec.protocol.service_state import read_epoch
 
 __all__ = [
     "ASSUMPTIONS",
@@ -56,7 +59,7 @@ MAX_PROOF: Final = 40 << 20
 """A Proof has at most 40 MiB: sixteen candidates with the largest evidence and endorsements, and the fleet record."""
 
 _MAGIC: Final = "confsec proof"
-_VERSION: Final = 2
+_VERSION: Final = 3
 _MEMBERS: Final = 7
 _PREFIX: Final = bytes([0x80 + _MEMBERS]) + cbor.encode(_MAGIC)
 _FIRST_PREFIX: Final = b"\x86" + cbor.encode(_MAGIC)
@@ -97,10 +100,13 @@ class ProofContents:
     token_use: TokenUse = TokenUse.NONE
     """What the client says of the token: nobody can check it, and the Proof holds no token."""
 
+    logs: ServiceLogs | None = None
+    """The ends of the service's logs, and the root; None where the client was given a directory that is in no log."""
+
     @classmethod
     def from_item(cls, value: cbor.CborValue, policies: PolicyReader) -> Self:
         """Read the contents. Raises `DecodeError` and `EvidenceError`."""
-        keys = ("policy", "fleet", "evidence", "endorsements", "token")
+        keys = ("policy", "fleet", "evidence", "endorsements", "token", "logs")
         members = cbor.as_map(value, what="the contents of a Proof", keys=keys)
         fleet_record = cbor.as_bytes(members["fleet"], what="the fleet record of a Proof")
         evidence = tuple(Evidence.decode(item) for item in _byte_strings(members, "evidence"))
@@ -114,6 +120,7 @@ class ProofContents:
             evidence,
             endorsements,
             _token_use(members["token"]),
+            None if members["logs"] is None else ServiceLogs.from_item(members["logs"]),
         )
 
     def to_item(self) -> dict[str, cbor.CborValue]:
@@ -124,12 +131,15 @@ class ProofContents:
             "evidence": [item.encoded for item in self.evidence],
             "endorsements": [item.encoded for item in self.endorsements],
             "token": self.token_use.value,
+            "logs": None if self.logs is None else self.logs.to_item(),
         }
 
-    @property
+    @cached_property
     def epoch(self) -> Epoch:
-        """The epoch of the fleet record. Raises `DecodeError` for a beacon of an unknown kind."""
-        return self.fleet.epoch
+        """The epoch of the fleet record. Raises what `read_epoch` raises."""
+        if self.logs is not None and self.fleet.beacon == self.logs.fleet_in_effect.epoch.beacon:
+            return self.logs.fleet_in_effect.epoch
+        return read_epoch(self.fleet.beacon, self.logs.root if self.logs else None)
 
     @property
     def candidates(self) -> tuple[bytes, ...]:
@@ -200,6 +210,8 @@ def make_proof(
     fleet: FleetRecord,
     candidates: Sequence[TrustedKeyConfig],
     token_use: TokenUse = TokenUse.NONE,
+    *,
+    logs: ServiceLogs | None = None,
 ) -> Proof:
     """Make the Proof of a request that is about to be sealed to `candidates` of the fleet.
 
@@ -209,7 +221,7 @@ def make_proof(
     ordered = sorted(candidates, key=lambda candidate: candidate.node_id)
     evidence = tuple(candidate.evidence for candidate in ordered)
     endorsements = tuple(candidate.endorsements for candidate in ordered)
-    contents = ProofContents(policy, fleet_record, fleet, evidence, endorsements, token_use)
+    contents = ProofContents(policy, fleet_record, fleet, evidence, endorsements, token_use, logs)
     proof = _join(contents, tuple(candidate.result for candidate in ordered))
     proof.require()
     return proof
@@ -257,13 +269,15 @@ def _compute(contents: ProofContents, at: datetime) -> Proof:
 
 def _join(contents: ProofContents, nodes: tuple[AttestationResult, ...]) -> Proof:
     record = _Record(contents, nodes)
-    return Proof(contents, tuple(check.run(record) for check in CHECKS), nodes, _assumptions(nodes))
+    return Proof(contents, tuple(check.run(record) for check in CHECKS), nodes, _assumptions(contents, nodes))
 
 
 def _open_envelope(data: bytes, policies: PolicyReader) -> ProofContents:
     """Check the frame, then the digest, and only then read the rest."""
     if data.startswith(_FIRST_PREFIX):
         raise UnsupportedError("the Proof is of version 1, without evidence of hardware", want=f"version {_VERSION}")
+    if data.startswith(_PREFIX + b"\x02"):
+        raise UnsupportedError("the Proof is of version 2, which says nothing of logs", want=f"version {_VERSION}")
     if not data.startswith(_PREFIX):
         raise DecodeError("this is not a Proof", want="a file written by confsec", section=_SECTION)
     if len(data) > MAX_PROOF:
@@ -277,7 +291,7 @@ def _open_envelope(data: bytes, policies: PolicyReader) -> ProofContents:
             raise UnsupportedError("the Proof is of a version that we do not know", want=f"version {_VERSION}")
         contents = ProofContents.from_item(value[2], policies)
         _ = contents.epoch, contents.candidates
-    except (DecodeError, EvidenceError) as exc:
+    except (DecodeError, LimitError, VerificationError) as exc:
         raise ProofError(f"the Proof cannot be read: {exc}", section=_SECTION) from exc
     return contents
 
@@ -401,10 +415,6 @@ def _token_use(value: cbor.CborValue) -> TokenUse:
         raise DecodeError("the token of a Proof is of no known kind") from exc
 
 
-def _skip(why: str) -> Callable[[_Record], Finding]:
-    return lambda _record: skipped(why)
-
-
 CHECKS: Final[tuple[CheckDefinition[_Record], ...]] = (
     CheckDefinition("policy.name", _SECTION, _policy),
     CheckDefinition("fleet.record", "docs/spec/proof.md, Fleet record", _fleet_record),
@@ -416,15 +426,12 @@ CHECKS: Final[tuple[CheckDefinition[_Record], ...]] = (
     CheckDefinition(ATTESTATION_CHECK, "RFC 9334, section 3", _attestation),
     CheckDefinition("sealing.kem", "draft-ietf-hpke-pq-04, section 4", _key_kinds),
     CheckDefinition("token.spend", "RFC 9577, section 2.2", _token),
+    CheckDefinition("log.root", "docs/spec/log-root.md", lambda record: check_root(record.contents.logs)),
+    CheckDefinition("log.directory", "C2SP tlog-cosignature", lambda record: check_directory(record.contents.logs)),
     CheckDefinition(
         "log.fleet",
-        "C2SP tlog-proof",
-        _skip("the fleet record is in no public log: another user may be shown another fleet"),
-    ),
-    CheckDefinition(
-        "log.directory",
-        "C2SP tlog-proof",
-        _skip("the directory is in no public log: whoever wrote it could have written another for somebody else"),
+        "C2SP tlog-cosignature",
+        lambda record: check_fleet(record.contents.logs, record.contents.fleet_record),
     ),
 )
 """All checks, in the order in which a Proof records them."""
@@ -435,8 +442,13 @@ _UNATTESTED: Final = (
 _MEASURED: Final = "The software whose measurements the policy names does what its publisher says, and keeps nothing."
 _SIMULATED: Final = "Nothing: the hardware is simulated. Whoever reads this can make such evidence himself."
 
+_UNLOGGED: Final = "The directory file came from somebody who does not single its reader out."
+_LOGGED: Final = (
+    "The root file is the one that others have: it names the logs, the witnesses, and who may speak of the service.",
+    "In every quorum of witnesses one is honest, also about the time.",
+)
+
 ASSUMPTIONS: Final = (
-    "The directory file came from somebody who does not single its reader out.",
     "The relay does not tell the operator of the gateway who sent what.",
     "The engine keeps the requests of different people apart.",
     "The cryptography holds: ML-KEM-768 or the elliptic curve beside it, SHA-2, SHA-3 and AES-GCM.",
@@ -455,12 +467,16 @@ _PLATFORM_ASSUMPTIONS: Final[Mapping[Assumption, str]] = {
 """What a platform leaves to assume, for people."""
 
 
-def _assumptions(nodes: Sequence[AttestationResult]) -> tuple[str, ...]:
+def _assumptions(contents: ProofContents, nodes: Sequence[AttestationResult]) -> tuple[str, ...]:
     """Return what has to be true besides, given what was found."""
+    shown = (_UNLOGGED,) if contents.logs is None else _LOGGED
+    return (*_node_assumptions(nodes), *shown, *ASSUMPTIONS)
+
+
+def _node_assumptions(nodes: Sequence[AttestationResult]) -> tuple[str, ...]:
     if any(node.simulated for node in nodes):
-        return (_SIMULATED, *ASSUMPTIONS)
+        return (_SIMULATED,)
     if any(node.platform is None for node in nodes):
-        return (_UNATTESTED, *ASSUMPTIONS)
+        return (_UNATTESTED,)
     assumed = {assumption for node in nodes for assumption in node.assumes}
-    sentences = [sentence for each, sentence in _PLATFORM_ASSUMPTIONS.items() if each in assumed]
-    return (_MEASURED, *sentences, *ASSUMPTIONS)
+    return (_MEASURED, *(sentence for each, sentence in _PLATFORM_ASSUMPTIONS.items() if each in assumed))

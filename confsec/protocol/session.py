@@ -4,7 +4,8 @@ The session speaks with peers through exchanges, each with a number. What has to
 comes back is handed in by `receive_head`, `receive_data` and `receive_eof` with the number of the exchange. The driver
 moves the bytes and decides about time; the session decides whom to trust:
 
-1. `fetch_fleet` asks for the fleet record, which is the same for everyone;
+1. `fetch_fleet` asks for the fleet record, which is the same for everyone: under a root, for the end of the fleet's log
+   first, and then for the record that its newest entry names;
 2. the record asks for evidence, and for the endorsements beside it: of all nodes of whole shards, so that what is
    fetched tells nothing about what is used;
 3. when both are there, `AppraisalDue` asks the driver to run the appraisal, in a thread, since it may be slow; what
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Final, final
+from urllib.parse import urlsplit
 
 from attrs import define, field, frozen
 
@@ -40,6 +42,10 @@ from confsec.protocol.private import PrivateEvent, PrivateExchange
 from confsec.protocol.problem import Problem
 from confsec.protocol.proof import Proof, TokenUse, make_proof
 from confsec.protocol.sealed_header import MAX_RECIPIENTS
+from confsec.protocol.service_logs import LoggedDirectory, ServiceLogs
+from confsec.protocol.state_reader import Firsts, StateUpdate
+from confsec.protocol.transparency import TrustedLog
+from confsec.protocol.tree_reader import body_limit
 
 __all__ = [
     "DEFAULT_CANDIDATES",
@@ -64,11 +70,14 @@ DEFAULT_CANDIDATES: Final = 3
 FLEET_MAX_AGE: Final = timedelta(minutes=10)
 """A fleet record is asked for again after this time: as long as an epoch lasts by default."""
 
+_MISSING: Final = frozenset({404, 410})
+"""How a server of files says that it has no such file."""
+
 _MIN_EVIDENCE: Final = 64
 """Whole shards are fetched until they hold at least this many nodes, or all there are."""
 
 FLEET_PATH: Final = "/v1/fleet"
-"""Where a router has its fleet record."""
+"""Where a router has its fleet record. That of a log is asked for by name: a slash and its SHA-256 follow, in hex."""
 
 EVIDENCE_PATH: Final = "/v1/evidence/"
 """Where it has evidence: the SHA-256 follows, in hex."""
@@ -166,6 +175,15 @@ SessionEvent = Send | AppraisalDue | FleetTrusted | RequestSealed | PrivateProgr
 
 
 @define
+class _LogReading:
+    """The fleet's log on its way to be read: all of it is fetched through the gateway, so nobody sees who reads."""
+
+    directory: LoggedDirectory
+    update: StateUpdate
+    asked: set[str] = field(factory=set)
+
+
+@define
 class _Coming:
     """A fleet record on its way to be trusted."""
 
@@ -173,6 +191,7 @@ class _Coming:
     record: FleetRecord
     epoch: Epoch
     fetched_at: datetime
+    logs: ServiceLogs | None = None
     parts: dict[FleetNode, dict[str, bytes]] = field(factory=dict)
     """What has arrived of the nodes that are not appraised yet, by path."""
 
@@ -191,10 +210,13 @@ class _TrustedFleet:
     record: FleetRecord
     nodes: tuple[TrustedKeyConfig, ...]
     fetched_at: datetime
+    epoch: Epoch
+    logs: ServiceLogs | None = None
 
     def is_fresh(self, now: datetime) -> bool:
         """Tell whether requests may be sealed to its nodes now."""
-        young = timedelta(0) <= now - self.fetched_at < FLEET_MAX_AGE
+        lasts = self.logs.root.fleet.epoch if self.logs else FLEET_MAX_AGE
+        young = timedelta(0) <= now - self.fetched_at < min(lasts, FLEET_MAX_AGE)
         return young and all(now < node.usable_until for node in self.nodes)
 
     def find(self, node: FleetNode, epoch: Epoch, now: datetime) -> TrustedKeyConfig | None:
@@ -211,17 +233,25 @@ class ClientSession:
 
     def __init__(
         self,
-        directory: ServiceDirectory,
+        directory: ServiceDirectory | LoggedDirectory,
         *,
         policy: Policy,
         randbytes: RandBytes,
         candidates: int = DEFAULT_CANDIDATES,
         newest: NewestSeen | None = None,
+        fleet_log: TrustedLog | None = None,
     ) -> None:
-        """Begin with nothing trusted. `candidates` is from 1 to 16. `newest` is what sessions before have seen."""
+        """Begin with nothing trusted. `candidates` is from 1 to 16.
+
+        `newest` is what sessions before have seen, and `fleet_log` what is remembered of the fleet's log. With a
+        directory that is in a log, fleets are taken from theirs alone. Raises what `find_directory` raises.
+        """
         if not 1 <= candidates <= MAX_RECIPIENTS:
             raise LocalProtocolError("a request is sealed to 1 to 16 candidates", got=candidates)
-        self._directory = directory
+        self._logged = directory if isinstance(directory, LoggedDirectory) else None
+        self._directory = directory.in_effect.directory if isinstance(directory, LoggedDirectory) else directory
+        self._fleet_log = fleet_log
+        self._reading: _LogReading | None = None
         self._policy = policy
         self._randbytes = randbytes
         self._candidates = candidates
@@ -241,11 +271,29 @@ class ClientSession:
         """The fleet record in use, or nothing. Compare it to see whether another fetch has replaced it."""
         return self._fleet.encoded if self._fleet else b""
 
-    def fetch_fleet(self) -> list[SessionEvent]:
+    @property
+    def epoch(self) -> Epoch | None:
+        """The epoch of the fleet record in use."""
+        return self._fleet.epoch if self._fleet else None
+
+    @property
+    def fleet_log(self) -> TrustedLog | None:
+        """What to remember of the fleet's log; None where there is none, or nothing was read yet."""
+        return self._fleet_log
+
+    def fetch_fleet(self, *, now: datetime) -> list[SessionEvent]:
         """Ask for the newest fleet record. A fetch that is under way is dropped."""
         self._fetches.clear()
-        self._coming = None
-        return [self._begin_fetch(FLEET_PATH, MAX_FLEET_RECORD)]
+        self._coming = self._reading = None
+        if self._logged is None:
+            return [self._begin_fetch(FLEET_PATH, MAX_FLEET_RECORD)]
+        log = self._logged.root.fleet
+        update = StateUpdate(
+            self._fleet_log or TrustedLog(log.origin), self._logged.root.witnesses, at=now, maximum_age=log.epoch,
+            entries=2, firsts=Firsts.NEWEST,
+        )  # fmt: skip
+        self._reading = _LogReading(self._logged, update)
+        return self._read_on(self._reading)
 
     def request(
         self, request: Request, *, now: datetime, authorization: str = "", token_use: TokenUse = TokenUse.NONE
@@ -261,7 +309,8 @@ class ClientSession:
         # 1. Candidates, drawn anew for each request among all nodes that are trusted.
         candidates = draw(self._fleet.nodes, self._candidates, self._randbytes)
         # 2. The Proof: every check that can be made passes, or the policy waives it, or nothing is sealed.
-        proof = make_proof(self._policy, self._fleet.encoded, self._fleet.record, candidates, token_use)
+        fleet = self._fleet
+        proof = make_proof(self._policy, fleet.encoded, fleet.record, candidates, token_use, logs=fleet.logs)
         # 3. Sealed to the candidates, paid for, and encapsulated.
         exchange = PrivateExchange(self._directory, candidates, randbytes=self._randbytes, authorization=authorization)
         data = exchange.encapsulate(request)
@@ -286,8 +335,10 @@ class ClientSession:
         fetch = self._fetches.pop(exchange, None)
         if fetch is None:
             raise LocalProtocolError("there is no such exchange", got=exchange)
+        if fetch.of_log:
+            return self._receive_file(fetch)
         if fetch.of_record:
-            return self._receive_fleet(fetch.receive_eof(), now)
+            return self._receive_fleet(fetch.receive_eof(), now, fetch.logs)
         # The other file of a node that was left out may come when the record is in use already.
         return self._receive_part(self._coming, exchange, fetch) if self._coming else []
 
@@ -325,15 +376,40 @@ class ClientSession:
             return exc
         return outcome
 
-    def _receive_fleet(self, content: bytes, now: datetime) -> list[SessionEvent]:
-        record = FleetRecord.decode(content)
+    def _read_on(self, reading: _LogReading) -> list[SessionEvent]:
+        """Ask for the files of the fleet's log that are wanted and not under way, or else for the record it names."""
+        wanted = [path for path in reading.update.wanted if path not in reading.asked]
+        reading.asked.update(wanted)
+        if wanted or reading.update.wanted:
+            return [self._begin_fetch(path, body_limit(path), reading) for path in wanted]
+        news = reading.update.finish()
+        self._reading = None
+        logs = ServiceLogs(reading.directory, news.state)
+        digest = logs.fleet_in_effect.digest
+        self._fleet_log = news.trusted
+        return [self._begin_fetch(f"{FLEET_PATH}/{digest.hex()}", MAX_FLEET_RECORD, logs=logs)]
+
+    def _receive_file(self, fetch: _Fetch) -> list[SessionEvent]:
+        """Take a file of the fleet's log. One for a reading that was dropped meanwhile changes nothing."""
+        reading = fetch.reading
+        if reading is None or reading is not self._reading:
+            return []
+        content = fetch.receive_file()
+        if content is None:
+            reading.update.missing(fetch.path)
+        else:
+            reading.update.receive(fetch.path, content)
+        return self._read_on(reading)
+
+    def _receive_fleet(self, content: bytes, now: datetime, logs: ServiceLogs | None) -> list[SessionEvent]:
+        record = FleetRecord.decode(content) if logs is None else logs.fleet_in_effect.check_record(content)
         if len(record.nodes) < self._policy.minimum_nodes:
             raise PolicyError(
                 "the fleet is too small", got=f"{len(record.nodes)} nodes", want=self._policy.minimum_nodes
             )
-        epoch = record.epoch
+        epoch = Epoch.from_beacon(record.beacon) if logs is None else logs.fleet_in_effect.epoch
         _require_age(epoch, self._policy, now)
-        coming = self._coming = _Coming(content, record, epoch, now)
+        coming = self._coming = _Coming(content, record, epoch, now, logs)
         sends: list[SessionEvent] = []
         for node in self._whole_shards(record):
             known = self._fleet.find(node, epoch, now) if self._fleet else None
@@ -375,7 +451,8 @@ class ClientSession:
         self._coming = None
         if len(coming.trusted) < self._policy.minimum_nodes:
             raise coming.refused[0].error
-        self._fleet = _TrustedFleet(coming.encoded, coming.record, tuple(coming.trusted), coming.fetched_at)
+        nodes = tuple(coming.trusted)
+        self._fleet = _TrustedFleet(coming.encoded, coming.record, nodes, coming.fetched_at, coming.epoch, coming.logs)
         return [FleetTrusted(self._fleet.nodes, tuple(coming.refused))]
 
     def _whole_shards(self, record: FleetRecord) -> list[FleetNode]:
@@ -388,15 +465,22 @@ class ClientSession:
             chosen += [node for node in record.nodes if node.shard == shard]
         return chosen
 
-    def _begin_fetch(self, path: str, limit: int) -> Send:
+    def _begin_fetch(
+        self, path: str, limit: int, reading: _LogReading | None = None, *, logs: ServiceLogs | None = None
+    ) -> Send:
         key_config, suite = choose_key_config(self._directory.gateway_key_configs)
         exchange = ObliviousExchange(key_config, suite, randbytes=self._randbytes)
-        data = exchange.encapsulate(
-            Request("GET", self._directory.router_scheme, self._directory.router_authority, path)
-        )
+        data = exchange.encapsulate(self._get(path, reading))
         number = self._next_number()
-        self._fetches[number] = _Fetch(exchange, limit, of_record=path == FLEET_PATH)
+        self._fetches[number] = _Fetch(exchange, path, limit, reading=reading, logs=logs)
         return Send(number, data)
+
+    def _get(self, path: str, reading: _LogReading | None) -> Request:
+        """Return the request for a file of the router, or of the fleet's log."""
+        if reading is None:
+            return Request("GET", self._directory.router_scheme, self._directory.router_authority, path)
+        base = urlsplit(reading.directory.root.fleet.url)
+        return Request("GET", base.scheme, base.netloc, base.path + path)
 
     def _progress(self, exchange: int, events: list[PrivateEvent]) -> list[SessionEvent]:
         return [PrivateProgress(exchange, event) for event in events]
@@ -427,15 +511,36 @@ def _require_age(epoch: Epoch, policy: Policy, now: datetime) -> None:
 
 @final
 class _Fetch:
-    """A public file of the router, fetched through the gateway so that nobody sees who reads it."""
+    """A public file of the router or of the log, fetched through the gateway so that nobody sees who reads it."""
 
-    def __init__(self, exchange: ObliviousExchange, limit: int, *, of_record: bool) -> None:
-        self.of_record: Final = of_record
-        """It is the fleet record, and not a file of a node."""
+    def __init__(
+        self,
+        exchange: ObliviousExchange,
+        path: str,
+        limit: int,
+        *,
+        reading: _LogReading | None,
+        logs: ServiceLogs | None,
+    ) -> None:
+        self.path: Final = path
+        self.reading: Final = reading
+        """The reading of the fleet's log that it belongs to, if it is a file of that."""
+        self.logs: Final = logs
+        """What the log says of the fleet record, if it is one."""
         self._exchange = exchange
         self._limit = limit
         self._status = 0
         self._content = bytearray()
+
+    @property
+    def of_record(self) -> bool:
+        """It is the fleet record, and not a file of a node."""
+        return self.path == FLEET_PATH or self.logs is not None
+
+    @property
+    def of_log(self) -> bool:
+        """It is a file of the fleet's log."""
+        return self.reading is not None
 
     def receive_head(self, status: int, content_type: str) -> None:
         self._exchange.receive_head(status, content_type)
@@ -444,8 +549,16 @@ class _Fetch:
         self._collect(self._exchange.receive_data(part))
         return []
 
+    def receive_file(self) -> bytes | None:
+        """End a file that may be missing: then it is None."""
+        self._collect(self._exchange.receive_eof())
+        return None if self._status in _MISSING else self._whole()
+
     def receive_eof(self) -> bytes:
         self._collect(self._exchange.receive_eof())
+        return self._whole()
+
+    def _whole(self) -> bytes:
         if self._status != 200:
             raise Problem.decode(bytes(self._content), status=self._status).to_error("the router")
         return bytes(self._content)

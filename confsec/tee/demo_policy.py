@@ -23,7 +23,7 @@ UNSAFE_DEMO_POLICY: Final = Policy(
     platforms=("sev-snp", "tdx", "tpm"),
     accepted_assumptions=(Assumption.AMD, Assumption.CLOUD_HYPERVISOR, Assumption.INTEL),
     manifests=UNSAFE_ANY,
-    unsafe_waived=("freshness.epoch", "log.directory", "log.fleet", "token.spend"),
+    unsafe_waived=("freshness.epoch", "log.directory", "log.fleet", "log.root", "token.spend"),
     verifiers=(
         SnpVerifier(UNSAFE_SIMULATED_SNP),
         TdxVerifier(SIMULATED_TDX_POLICY),

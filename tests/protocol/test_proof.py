@@ -34,7 +34,7 @@ def proof_of(fleet: Fleet = FLEET, policy: Policy = UNSAFE_UNATTESTED) -> Proof:
     return make_proof(policy, fleet.encoded, fleet.record, fleet.trusted())
 
 
-def sealed_envelope(contents: cbor.CborValue, *, version: int = 2, checks: cbor.CborValue = None) -> bytes:
+def sealed_envelope(contents: cbor.CborValue, *, version: int = 3, checks: cbor.CborValue = None) -> bytes:
     """Write a file with a good digest around anything."""
     body = [cbor.encode(part) for part in (version, contents, checks or [], [], [])]
     before_digest = b"\x87" + cbor.encode("confsec proof") + b"".join(body) + b"\x58\x20"
@@ -106,6 +106,11 @@ def test_a_proof_of_the_first_version_is_told_apart() -> None:
         verify_proof(b"\x86" + cbor.encode("confsec proof") + b"rest", READER)
 
 
+def test_a_proof_of_the_second_version_is_told_apart() -> None:
+    with pytest.raises(UnsupportedError, match="version 2"):
+        verify_proof(sealed_envelope({}, version=2), READER)
+
+
 def test_the_digest_is_compared_before_anything_is_read() -> None:
     data = proof_of().encode()
     changed = data[:-1] + bytes([data[-1] ^ 1])
@@ -137,7 +142,7 @@ def test_a_proof_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_later_version_is_told_apart() -> None:
     with pytest.raises(UnsupportedError, match="version"):
-        verify_proof(sealed_envelope({}, version=3), READER)
+        verify_proof(sealed_envelope({}, version=4), READER)
 
 
 @pytest.mark.parametrize("contents", [{}, [], {"policy": 1, "fleet": b"", "evidence": []}])

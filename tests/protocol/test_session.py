@@ -92,7 +92,7 @@ def run(session: ClientSession, service: Service, events: list[SessionEvent]) ->
 
 def trusting(service: Service, *, candidates: int = 3) -> ClientSession:
     session = new_session(service, candidates=candidates)
-    run(session, service, session.fetch_fleet())
+    run(session, service, session.fetch_fleet(now=NOW))
     return session
 
 
@@ -168,7 +168,7 @@ def test_nothing_is_sealed_without_a_fresh_fleet() -> None:
     assert session.fleet_id == b""
     with pytest.raises(LocalProtocolError, match="fetch_fleet"):
         session.request(ASK, now=NOW)
-    run(session, service, session.fetch_fleet())
+    run(session, service, session.fetch_fleet(now=NOW))
     assert session.fleet_id == service.fleet.encoded
     assert not session.needs_fleet(NOW)
     for moved in (FLEET_MAX_AGE, -timedelta(seconds=1)):
@@ -181,14 +181,14 @@ def test_production_policy_trusts_no_node_without_hardware_evidence() -> None:
     service = Service(make_fleet(2))
     session = new_session(service, policy=PRODUCTION)
     with pytest.raises(PolicyError, match="UNSAFE_UNATTESTED"):
-        run(session, service, session.fetch_fleet())
+        run(session, service, session.fetch_fleet(now=NOW))
 
 
 def test_a_fleet_that_is_too_small_is_refused_before_evidence_is_fetched() -> None:
     service = Service(make_fleet(1))
     session = new_session(service, policy=PRODUCTION)
     with pytest.raises(PolicyError, match="too small"):
-        run(session, service, session.fetch_fleet())
+        run(session, service, session.fetch_fleet(now=NOW))
     assert len(service.requests) == 1
 
 
@@ -204,7 +204,7 @@ def test_a_node_whose_evidence_is_wrong_is_left_out() -> None:
 
     service.route = route  # type: ignore[method-assign]
     session = new_session(service)
-    (trusted,) = run(session, service, session.fetch_fleet())
+    (trusted,) = run(session, service, session.fetch_fleet(now=NOW))
     assert isinstance(trusted, FleetTrusted)
     assert [each.node_id for each in trusted.refused] == [bad.node_id]
     assert isinstance(trusted.refused[0].error, EvidenceError)
@@ -221,7 +221,7 @@ def test_evidence_that_the_router_does_not_have_is_a_node_left_out() -> None:
     service.route = route  # type: ignore[method-assign]
     session = new_session(service)
     with pytest.raises(PeerError, match="404"):
-        run(session, service, session.fetch_fleet())
+        run(session, service, session.fetch_fleet(now=NOW))
 
 
 def test_a_node_whose_first_file_cannot_be_had_is_left_out_whatever_the_second_says() -> None:
@@ -236,7 +236,7 @@ def test_a_node_whose_first_file_cannot_be_had_is_left_out_whatever_the_second_s
 
     service.route = route  # type: ignore[method-assign]
     session = new_session(service)
-    (trusted,) = run(session, service, session.fetch_fleet())
+    (trusted,) = run(session, service, session.fetch_fleet(now=NOW))
     assert isinstance(trusted, FleetTrusted)
     assert [each.node_id for each in trusted.refused] == [bad.node_id]
 
@@ -245,14 +245,14 @@ def test_a_fleet_without_nodes_is_refused() -> None:
     service = Service(make_fleet(0))
     session = new_session(service)
     with pytest.raises(PolicyError, match="too small"):
-        run(session, service, session.fetch_fleet())
+        run(session, service, session.fetch_fleet(now=NOW))
 
 
 def test_a_node_is_appraised_once_in_an_epoch() -> None:
     service = Service(make_fleet(3))
     session = trusting(service)
     before = len(service.requests)
-    (trusted,) = run(session, service, session.fetch_fleet())
+    (trusted,) = run(session, service, session.fetch_fleet(now=NOW))
     assert isinstance(trusted, FleetTrusted)
     assert len(trusted.trusted) == 3
     assert len(service.requests) == before + 1  # the record, and nothing else
@@ -265,7 +265,7 @@ def test_a_node_that_is_new_in_an_epoch_is_appraised_beside_those_that_are_known
     session = trusting(service)
     service.fleet = large
     before = len(service.requests)
-    (trusted,) = run(session, service, session.fetch_fleet())
+    (trusted,) = run(session, service, session.fetch_fleet(now=NOW))
     assert isinstance(trusted, FleetTrusted)
     assert {each.node_id for each in trusted.trusted} == {node.node_id for node in large.record.nodes}
     assert len(service.requests) == before + 3
@@ -275,7 +275,7 @@ def test_a_node_that_is_new_in_an_epoch_is_appraised_beside_those_that_are_known
 def test_a_fleet_record_of_another_time_is_refused(age: timedelta) -> None:
     service = Service(make_fleet(1))
     session = new_session(service)
-    (send,) = session.fetch_fleet()
+    (send,) = session.fetch_fleet(now=NOW)
     assert isinstance(send, Send)
     session.receive_head(send.exchange, 200, CHUNKED)
     session.receive_data(send.exchange, service.handle(send.data))
@@ -286,7 +286,7 @@ def test_a_fleet_record_of_another_time_is_refused(age: timedelta) -> None:
 def test_nothing_is_sealed_to_a_key_whose_epoch_is_too_old() -> None:
     service = Service(make_fleet(1))
     session = new_session(service, policy=evolve(UNSAFE_UNATTESTED, maximum_age=timedelta(minutes=5)))
-    run(session, service, session.fetch_fleet())
+    run(session, service, session.fetch_fleet(now=NOW))
     assert not session.needs_fleet(NOW + timedelta(seconds=299))
     assert session.needs_fleet(NOW + timedelta(seconds=300))
     with pytest.raises(LocalProtocolError, match="fetch_fleet"):
@@ -296,9 +296,9 @@ def test_nothing_is_sealed_to_a_key_whose_epoch_is_too_old() -> None:
 def test_collateral_that_goes_back_in_time_is_refused() -> None:
     service = Service(make_fleet(2))
     session = new_session(service)
-    run(session, service, session.fetch_fleet())
+    run(session, service, session.fetch_fleet(now=NOW))
     service.turn_epoch(make_fleet(2, randbytes=seeded_randbytes("next epoch")))
-    dues = [each for each in reach(session, service, session.fetch_fleet()) if isinstance(each, AppraisalDue)]
+    dues = [each for each in reach(session, service, session.fetch_fleet(now=NOW)) if isinstance(each, AppraisalDue)]
     first, second = (due.run() for due in dues)
     assert isinstance(first.outcome, TrustedKeyConfig)
     assert isinstance(second.outcome, TrustedKeyConfig)
@@ -327,9 +327,9 @@ def reach(session: ClientSession, service: Service, events: list[SessionEvent]) 
 def test_an_appraisal_for_a_record_that_was_dropped_changes_nothing() -> None:
     service = Service(make_fleet(1))
     session = new_session(service)
-    (first,) = reach(session, service, session.fetch_fleet())
+    (first,) = reach(session, service, session.fetch_fleet(now=NOW))
     assert isinstance(first, AppraisalDue)
-    session.fetch_fleet()
+    session.fetch_fleet(now=NOW)
     assert session.receive_appraisal(first.run()) == []
     assert session.needs_fleet(NOW)
 
@@ -338,12 +338,12 @@ def test_an_appraisal_in_one_epoch_does_not_count_in_another() -> None:
     fleet = make_fleet(1)
     service = Service(fleet)
     session = new_session(service)
-    (first,) = reach(session, service, session.fetch_fleet())
+    (first,) = reach(session, service, session.fetch_fleet(now=NOW))
     assert isinstance(first, AppraisalDue)
     # The same node, with the same evidence, is listed in the next epoch, too.
     later = Epoch.local(EPOCH_START + 60)
     service.fleet = evolve(fleet, record=evolve(fleet.record, beacon=later.beacon))
-    (send,) = session.fetch_fleet()
+    (send,) = session.fetch_fleet(now=NOW)
     assert isinstance(send, Send)
     deliver(session, send, service.handle(send.data))
     assert session.receive_appraisal(first.run()) == []
@@ -363,7 +363,7 @@ def test_the_other_file_of_a_node_may_come_when_the_record_is_in_use(gone: str) 
 
     service.route = route  # type: ignore[method-assign]
     session = new_session(service)
-    (record,) = session.fetch_fleet()
+    (record,) = session.fetch_fleet(now=NOW)
     assert isinstance(record, Send)
     good, goods, evidence, endorsements = deliver(session, record, service.handle(record.data))
     run(session, service, [good, goods])
@@ -376,7 +376,7 @@ def test_the_other_file_of_a_node_may_come_when_the_record_is_in_use(gone: str) 
 def test_a_node_whose_endorsements_have_ended_is_left_out() -> None:
     service = Service(make_fleet(2))
     session = new_session(service)
-    dues = [each for each in reach(session, service, session.fetch_fleet()) if isinstance(each, AppraisalDue)]
+    dues = [each for each in reach(session, service, session.fetch_fleet(now=NOW)) if isinstance(each, AppraisalDue)]
     first, second = (due.run() for due in dues)
     assert isinstance(second.outcome, TrustedKeyConfig)
     second.outcome._usable_until = NOW
@@ -392,7 +392,7 @@ def test_whole_shards_are_fetched_until_there_are_enough(monkeypatch: pytest.Mon
     fleet = make_fleet(12, shards=4)
     service = Service(fleet)
     session = new_session(service)
-    (trusted,) = run(session, service, session.fetch_fleet())
+    (trusted,) = run(session, service, session.fetch_fleet(now=NOW))
     assert isinstance(trusted, FleetTrusted)
     shards = {node.node_id: node.shard for node in fleet.record.nodes}
     fetched = [shards[each.node_id] for each in trusted.trusted]
@@ -403,9 +403,9 @@ def test_whole_shards_are_fetched_until_there_are_enough(monkeypatch: pytest.Mon
 def test_a_fetch_that_was_dropped_changes_nothing() -> None:
     service = Service(make_fleet(1))
     session = new_session(service)
-    (first,) = session.fetch_fleet()
+    (first,) = session.fetch_fleet(now=NOW)
     assert isinstance(first, Send)
-    (second,) = session.fetch_fleet()
+    (second,) = session.fetch_fleet(now=NOW)
     with pytest.raises(LocalProtocolError, match="no such exchange"):
         session.receive_head(first.exchange, 200, CHUNKED)
     with pytest.raises(LocalProtocolError, match="no such exchange"):
@@ -429,7 +429,7 @@ def test_a_file_of_the_router_that_is_too_long_is_not_gathered(monkeypatch: pyte
     service = Service(make_fleet(1))
     session = new_session(service)
     with pytest.raises(LimitError, match="at most 10 bytes"):
-        run(session, service, session.fetch_fleet())
+        run(session, service, session.fetch_fleet(now=NOW))
 
 
 def test_a_fleet_record_that_cannot_be_read_is_refused() -> None:
@@ -437,7 +437,7 @@ def test_a_fleet_record_that_cannot_be_read_is_refused() -> None:
     service.route = lambda request: Response(200, content=b"garbage")  # type: ignore[method-assign]
     session = new_session(service)
     with pytest.raises(DecodeError, match="fleet record"):
-        run(session, service, session.fetch_fleet())
+        run(session, service, session.fetch_fleet(now=NOW))
 
 
 def answer_of(service: Service, session: ClientSession) -> tuple[Send, bytes]:

@@ -16,6 +16,7 @@ from confsec.backends.api import HttpRequest, header
 from confsec.backends.asgi import AsgiTransport
 from confsec.errors import BusyError, ConfigError, ConnectError, DisconnectedError, TokenError
 from confsec.protocol.cmw import Endorsements, Evidence
+from confsec.protocol.epoch import Epoch
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.key_config import KeyConfig, decode_key_configs
 from confsec.protocol.policy import PRODUCTION
@@ -138,7 +139,7 @@ async def test_fleet_lists_live_nodes_and_serves_their_evidence() -> None:
     async with serving(3) as served:
         record = await served.record()
         assert len(record.nodes) == 3
-        assert record.epoch.began.timestamp() % 600 == 0
+        assert Epoch.from_beacon(record.beacon).began.timestamp() % 600 == 0
         assert len(await served.key_configs()) == 3
 
 

@@ -1,0 +1,155 @@
+"""Which directory and which fleet are in effect, and how old an epoch is: what a client takes out of a service's logs.
+
+All of it is computed from the logs' files and the root alone, so a Proof that carries both replays it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from hashlib import sha256
+from itertools import pairwise
+from typing import Final, cast, final
+
+from attrs import frozen
+
+from confsec.errors import TransparencyError
+from confsec.protocol.directory import ServiceDirectory
+from confsec.protocol.dsse import Envelope
+from confsec.protocol.epoch import Epoch
+from confsec.protocol.fleet import FleetRecord
+from confsec.protocol.log_root import LogRoot
+from confsec.protocol.log_state import LogState, StateEntry
+from confsec.protocol.predicates import DirectoryStatement, FleetStatement, read_predicate
+from confsec.protocol.statement import Statement
+from confsec.protocol.transparency import CosignedCheckpoint, verify_checkpoint
+
+__all__ = ["DirectoryInEffect", "FleetInEffect", "find_directory", "find_fleet", "read_epoch"]
+
+_SECTION: Final = "docs/spec/log-root.md, State logs"
+
+
+@final
+@frozen
+class DirectoryInEffect:
+    """The directory that holds for everyone. Made by `find_directory` alone."""
+
+    directory: ServiceDirectory
+    index: int
+    """Its place in the log."""
+
+    known_since: datetime
+    """When a quorum had first seen it."""
+
+    checkpoint: CosignedCheckpoint
+    """The newest checkpoint of its log."""
+
+
+@final
+@frozen
+class FleetInEffect:
+    """The fleet record that holds for everyone, as its statement names it. Made by `find_fleet` alone."""
+
+    digest: bytes
+    """SHA-256 of the fleet record."""
+
+    statement: FleetStatement
+    epoch: Epoch
+    checkpoint: CosignedCheckpoint
+    """A checkpoint whose last entry the statement is."""
+
+    def check_record(self, record: bytes) -> FleetRecord:
+        """Return the fleet record if it is the one in effect. Raises `TransparencyError` and `DecodeError`."""
+        if sha256(record).digest() != self.digest:
+            raise TransparencyError(
+                "this fleet record is not the one in the log", got=sha256(record).hexdigest(), want=self.digest.hex(),
+                section=_SECTION, hint="Somebody shows you nodes that others do not see",
+            )  # fmt: skip
+        fleet = FleetRecord.decode(record)
+        if fleet.beacon != self.statement.beacon or len(fleet.nodes) != self.statement.nodes:
+            raise TransparencyError("a fleet record says something else than its statement", section=_SECTION)
+        return fleet
+
+
+def find_directory(state: LogState, root: LogRoot) -> DirectoryInEffect:
+    """Return the directory that is in effect when the state's checkpoint was cosigned.
+
+    That is the newest one that a quorum has known for the activation delay; the first of a log needs no delay. Raises
+    `TransparencyError` if there is none among the entries of the state, if one was replaced too soon, or if it does not
+    count; what `LogState.verify` raises; and `ConfigError` for a text that is no directory.
+    """
+    log = root.directory
+    cosigned = state.verify(root.witnesses, origin=log.origin)
+    at = cosigned.fresh_since
+    coming: list[datetime] = []
+    for entry in reversed(state.entries):
+        known = state.known_since(entry, root.witnesses, origin=log.origin)
+        if coming and coming[-1] - known < log.minimum_validity:
+            raise TransparencyError(
+                "a directory was replaced too soon", got=f"after {coming[-1] - known}", section=_SECTION,
+                want=f"at least {log.minimum_validity}", hint="It may have been made for somebody in particular",
+            )  # fmt: skip
+        if entry.index == 0 or at - known >= log.activation_delay:
+            return DirectoryInEffect(_directory(entry, root, at), entry.index, known, cosigned)
+        coming.append(known)
+    raise TransparencyError(
+        "no directory is in effect", got=f"{len(state.entries)} that are too new", section=_SECTION,
+        want=f"one that was known for {log.activation_delay}",
+    )  # fmt: skip
+
+
+def find_fleet(state: LogState, root: LogRoot) -> FleetInEffect:
+    """Return the fleet whose statement is the last entry of its log.
+
+    Raises `TransparencyError` if its epoch begins too soon after the one before, or is not what a quorum dates; what
+    `LogState.verify` raises; and what `StatementPolicy.verify` raises.
+    """
+    cosigned = state.verify(root.witnesses, origin=root.fleet.origin)
+    if len(state.entries) < min(2, cosigned.checkpoint.size):
+        raise TransparencyError("the fleet before this one is missing", section=_SECTION)
+    fleets = [_fleet(entry, root) for entry in state.entries[-2:]]
+    for (_, before), (_, after) in pairwise(fleets):
+        if after.began - before.began < root.fleet.epoch / 2:
+            raise TransparencyError(
+                "two fleets follow each other too soon", got=f"after {after.began - before.began}", section=_SECTION,
+                want=f"at least {root.fleet.epoch / 2}", hint="One of them may have been made for somebody",
+            )  # fmt: skip
+    statement, epoch = fleets[-1]
+    return FleetInEffect(_subject_digest(state.entries[-1]), statement, epoch, cosigned)
+
+
+def read_epoch(beacon: bytes, root: LogRoot | None) -> Epoch:
+    """Read a beacon: under a root it is a checkpoint of the fleet's log that a quorum cosigned.
+
+    Without a root it is what the operator's clock says. Raises `DecodeError` for a beacon of another kind, and under
+    a root what `verify_checkpoint` raises.
+    """
+    if root is None:
+        return Epoch.from_beacon(beacon)
+    return _epoch(beacon, verify_checkpoint(beacon, root.witnesses, origin=root.fleet.origin))
+
+
+def _directory(entry: StateEntry, root: LogRoot, at: datetime) -> ServiceDirectory:
+    verified = root.statements.verify(entry.data, predicate_type=DirectoryStatement.TYPE, at=at)
+    return ServiceDirectory.from_toml(cast("DirectoryStatement", verified.predicate).directory)
+
+
+def _fleet(entry: StateEntry, root: LogRoot) -> tuple[FleetStatement, Epoch]:
+    """Return what a fleet statement says, as of when it was issued, and its epoch."""
+    unverified = read_predicate(Statement.decode(Envelope.decode(entry.data).payload))
+    verified = root.statements.verify(entry.data, predicate_type=FleetStatement.TYPE, at=unverified.issued)
+    statement = cast("FleetStatement", verified.predicate)
+    beacon = verify_checkpoint(statement.beacon, root.witnesses, origin=root.fleet.origin)
+    if beacon.checkpoint.size > entry.index:
+        raise TransparencyError(
+            "a beacon is newer than what follows from it", got=f"{beacon.checkpoint.size} entries",
+            want=f"at most {entry.index}", section=_SECTION,
+        )  # fmt: skip
+    return statement, _epoch(statement.beacon, beacon)
+
+
+def _epoch(beacon: bytes, cosigned: CosignedCheckpoint) -> Epoch:
+    return Epoch(beacon, cosigned.fresh_since, cosigned.cosigners)
+
+
+def _subject_digest(entry: StateEntry) -> bytes:
+    return Statement.decode(Envelope.decode(entry.data).payload).subjects[0].digest

@@ -1,0 +1,176 @@
+"""A service's logs in memory, with witnesses whose clocks the test sets: what tests of reading logs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Final, Protocol, TypeVar
+
+from confsec.protocol.checkpoint import Checkpoint
+from confsec.protocol.directory import ServiceDirectory
+from confsec.protocol.dsse import DsseKey
+from confsec.protocol.fleet import FleetNode, FleetRecord
+from confsec.protocol.key_config import KeyConfig, SymmetricSuite
+from confsec.protocol.log_root import DirectoryLog, FleetLog, LogRoot
+from confsec.protocol.merkle import CompactRange, leaf_hash
+from confsec.protocol.note import SignedNote
+from confsec.protocol.note_keys import KeyType, Signer
+from confsec.protocol.predicate import Predicate
+from confsec.protocol.predicates import DirectoryStatement, FleetStatement, ImageManifest, ModelDigests
+from confsec.protocol.statement import Subject
+from confsec.protocol.statement_policy import StatementPolicy, StatementRule
+from confsec.protocol.tile_paths import TILE_WIDTH, encode_entries, entries_path
+from confsec.protocol.tiles import TileTree, new_tiles
+from confsec.protocol.tlog_proof import TlogProof
+from confsec.protocol.witness_policy import WitnessPolicy
+from tests.protocol.token_keys import ED25519
+
+NAME: Final = "service.example"
+AT: Final = datetime(2026, 11, 28, 7, 0, 0, tzinfo=UTC)
+HOUR: Final = timedelta(hours=1)
+DAY: Final = timedelta(days=1)
+EPOCH: Final = timedelta(minutes=10)
+OPERATOR: Final = DsseKey.of("operator", ED25519)
+WITNESSES: Final = tuple(Signer(f"w{n}.example/w", KeyType.ED25519_COSIGNATURE, bytes([n]) * 32) for n in range(1, 4))
+CONFIG: Final = KeyConfig(3, 0x0020, b"\1" + bytes(31), (SymmetricSuite(1, 1),))
+
+_ResultT_co = TypeVar("_ResultT_co", covariant=True)
+
+
+class Reading(Protocol[_ResultT_co]):
+    """What reads a log."""
+
+    @property
+    def wanted(self) -> tuple[str, ...]: ...
+
+    def receive(self, path: str, body: bytes) -> None: ...
+
+    def missing(self, path: str) -> None: ...
+
+    def finish(self) -> _ResultT_co: ...
+
+
+class WorldLog:
+    """One log: entries, checkpoints as they were cosigned, and the files that anybody can read."""
+
+    def __init__(self, origin: str, seed: int, *, entries: Sequence[bytes] = ()) -> None:
+        self.signer = Signer(origin, KeyType.ED25519, bytes([seed]) * 32)
+        self.origin = origin
+        self.entries = list(entries)
+        self.firsts: dict[int, bytes] = {}
+
+    @property
+    def size(self) -> int:
+        return len(self.entries)
+
+    def note(self, at: datetime | Sequence[datetime], *, size: int | None = None, witnesses: int = 3) -> bytes:
+        """Return a checkpoint that the first `witnesses` cosigned, at one time or at one for each."""
+        size = self.size if size is None else size
+        times = [at] * 3 if isinstance(at, datetime) else at
+        root = CompactRange().append(*map(leaf_hash, self.entries[:size])).root
+        note = SignedNote(Checkpoint(self.origin, size, root).encode()).sign(self.signer)
+        for signer, time in zip(WITNESSES[:witnesses], times, strict=False):
+            note = note.sign(signer, at=time)
+        return note.encode()
+
+    def tree(self, size: int | None = None) -> TileTree:
+        size = self.size if size is None else size
+        hashes = [leaf_hash(entry) for entry in self.entries[:size]]
+        return TileTree(size, CompactRange().append(*hashes).root, new_tiles(0, {}, hashes))
+
+    def proof(self, index: int, note: bytes, size: int) -> bytes:
+        return TlogProof(index, self.tree(size).inclusion_proof(index), note).encode()
+
+    def append(self, entry: bytes, at: datetime) -> int:
+        """Append an entry that all witnesses see at `at`."""
+        self.entries.append(entry)
+        self.firsts[self.size - 1] = self.note(at)
+        return self.size - 1
+
+    def files(self, at: datetime, *, note: bytes = b"") -> dict[str, bytes]:
+        """Return all files, with a checkpoint that was cosigned again at `at`."""
+        hashes = [leaf_hash(entry) for entry in self.entries]
+        files = {tile.path: data for tile, data in new_tiles(0, {}, hashes).items()}
+        for start in range(0, self.size, TILE_WIDTH):
+            bundle = self.entries[start : start + TILE_WIDTH]
+            files[entries_path(start // TILE_WIDTH, len(bundle))] = encode_entries(bundle)
+        files |= {f"proof/{index}": self.proof(index, first, index + 1) for index, first in self.firsts.items()}
+        return files | {"checkpoint": note or self.note(at)}
+
+
+class World:
+    """A service: its directory log, its fleet log, the operator's key, and the root that clients pin."""
+
+    def __init__(self, *, delay: timedelta = HOUR, validity: timedelta = DAY, threshold: int = 2) -> None:
+        self.directories = WorldLog("service.example/directory", 11)
+        self.fleets = WorldLog("service.example/fleet", 12)
+        self.artifacts = WorldLog("service.example/artifacts", 13)
+        logs = "".join(f"log {log.signer.key.encode()}\n" for log in (self.directories, self.fleets, self.artifacts))
+        names = [f"w{n}" for n in range(1, 4)]
+        witnesses = "".join(
+            f"witness {name} {signer.key.encode()}\n" for name, signer in zip(names, WITNESSES, strict=True)
+        )
+        policy = f"{logs}{witnesses}group all {threshold} {' '.join(names)}\nquorum all\n"
+        self.root = LogRoot(
+            name=NAME,
+            witnesses=WitnessPolicy.decode(policy.encode()),
+            directory=DirectoryLog(
+                origin=self.directories.origin, url="https://logs.service.example/directory/", maximum_age=DAY,
+                activation_delay=delay, minimum_validity=validity,
+            ),
+            fleet=FleetLog(origin=self.fleets.origin, url="https://logs.service.example/fleet/", epoch=EPOCH),
+            artifacts=self.artifacts.origin,
+            statements=STATEMENTS,
+        )  # fmt: skip
+
+    def add_directory(self, directory: ServiceDirectory, at: datetime) -> int:
+        statement = DirectoryStatement(issued=at, valid_until=at + 30 * DAY, directory=directory.to_toml())
+        return self.directories.append(signed(statement), at)
+
+    def add_fleet(self, at: datetime, *nodes: FleetNode, beacon: bytes = b"") -> bytes:
+        """Append a fleet record whose epoch began at `at`, and return the record."""
+        beacon = beacon or self.fleets.note(at)
+        record = FleetRecord(beacon, tuple(sorted(nodes))).encode()
+        statement = FleetStatement(issued=at, valid_until=at + HOUR, beacon=beacon, nodes=len(nodes))
+        envelope = statement.to_statement(Subject(NAME, sha256(record).digest())).to_envelope()
+        self.fleets.append(envelope.sign(ED25519).encode(), at)
+        return record
+
+
+def signed(predicate: Predicate, name: str = NAME) -> bytes:
+    """Return what the operator says, signed."""
+    return predicate.about(name).to_envelope().sign(ED25519).encode()
+
+
+def directory(config: KeyConfig = CONFIG) -> ServiceDirectory:
+    return ServiceDirectory(
+        relay_url="https://relay.example/", gateway_key_configs=(config,), router_origin="https://router.example"
+    )
+
+
+def read(update: Reading[_ResultT_co], files: dict[str, bytes], *, asked: list[str] | None = None) -> _ResultT_co:
+    """Read a log that has these files."""
+    while wanted := update.wanted:
+        for path in wanted:
+            if asked is not None:
+                asked.append(path)
+            if path in files:
+                update.receive(path, files[path])
+            else:
+                update.missing(path)
+    return update.finish()
+
+
+def _rule(subjects: frozenset[str] | None) -> StatementRule:
+    return StatementRule(signers=(OPERATOR,), threshold=1, subject_names=subjects, max_age=None, newest_only=False)
+
+
+STATEMENTS: Final = StatementPolicy(
+    {
+        DirectoryStatement.TYPE: _rule(frozenset({NAME})),
+        FleetStatement.TYPE: _rule(frozenset({NAME})),
+        ImageManifest.TYPE: _rule(None),
+        ModelDigests.TYPE: _rule(None),
+    }
+)
