@@ -456,6 +456,9 @@ class ForkedLogError(TransparencyError):
 
     code = "log_forked"
 
+    proof: tuple[bytes, ...] = ()
+    """What leads from the newer checkpoint's root to another old root than the one that was seen, where there is it."""
+
 
 class UnknownLogError(TransparencyError):
     """A checkpoint of a log that this witness does not follow."""

@@ -17,13 +17,15 @@ from confsec.errors import BackendError, ConfsecError, LimitError, PeerError
 from confsec.protocol.directory import check_web_url
 from confsec.protocol.tree_reader import body_limit
 
-__all__ = ["Fetch", "FolderLogSource", "HttpLogSource", "read_log"]
+__all__ = ["CachingSource", "Fetch", "FolderLogSource", "HttpLogSource", "read_log"]
 
 Fetch: TypeAlias = Callable[[str], Awaitable[bytes | None]]
 """Fetches the file at a path below a log's prefix; None if the log has none there."""
 
 _NewsT_co = TypeVar("_NewsT_co", covariant=True)
 
+_UPPER: Final = tuple(f"tile/{level}/" for level in range(1, 8))
+_MAX_KEPT: Final = 512
 _AT_ONCE: Final = 8
 """So many files are fetched at once."""
 
@@ -111,6 +113,25 @@ class FolderLogSource:
     async def fetch(self, path: str) -> bytes | None:
         """Return the file at `path`, or None. Raises `LimitError` and `BackendError`."""
         return await anyio.to_thread.run_sync(_read, self._folder / path, path)
+
+
+@final
+class CachingSource:
+    """Keeps the upper tiles of a log for as long as it lives: those that every part of a large tree needs."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        """Fetch with `fetch` what is not kept."""
+        self._fetch: Final = fetch
+        self._kept: Final = dict[str, bytes]()
+
+    async def fetch(self, path: str) -> bytes | None:
+        """Return the file at `path`, or None. Raises what `fetch` raises."""
+        if path in self._kept:
+            return self._kept[path]
+        body = await self._fetch(path)
+        if body is not None and path.startswith(_UPPER) and len(self._kept) < _MAX_KEPT:
+            self._kept[path] = body
+        return body
 
 
 def _read(file: Path, path: str) -> bytes | None:

@@ -1,8 +1,8 @@
 """The command line. Each command is a module of its own, imported only when it is called.
 
 Exit statuses: 0 all went well, 1 refused or failed, 2 wrong input or something that is not installed, 70 a bug, 130
-stopped by Ctrl-C. An error is one line that says what to do; it is never a traceback, unless `CONFSEC_TRACEBACK=1` asks
-for one.
+stopped by Ctrl-C; those of `confsec monitor --once` are its own. An error is one line that says what to do; it is never
+a traceback, unless `CONFSEC_TRACEBACK=1` asks for one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "proxy": "Offer a private service as a local OpenAI-compatible server.",
     "wallet": "Look into a wallet of anonymous tokens, and fill it.",
     "verify": "Check a Proof offline.",
+    "receipt": "Look into receipts of transparency logs in COSE, and check them.",
     "policy": "Read policies, and try them before they decide.",
     "doctor": "Look for what is wrong here, and say what to do.",
     "keys": "Make a gateway's keys, and the directory file for its users.",
@@ -35,6 +36,7 @@ COMMANDS: Final = {
     "node": "Run a node: it opens sealed requests and asks an engine.",
     "witness": "Run a witness: it cosigns that a log only grew.",
     "release": "Build releases that anyone can build again, and check whether a wheel is one.",
+    "monitor": "Follow logs, verify what they show, and tell what happens there.",
     "conformance": "Run published test vectors against this implementation.",
 }
 """The commands and what they do, in the order in which people meet them."""

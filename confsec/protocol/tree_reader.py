@@ -95,11 +95,13 @@ def verify_growth(old_size: int, old_root: bytes, tree: TileTree, proof: Sequenc
     try:
         verify_consistency(old_size, tree.size, proof, old_root, tree.root)
     except TransparencyError as exc:
-        raise ForkedLogError(
+        error = ForkedLogError(
             "the log did not only grow: its tree does not begin with the one that was seen",
             got=f"{tree.size} entries", want=f"the {old_size} entries that were seen first",
             section="RFC 9162, section 2.1.4", hint="Keep both checkpoints: their signatures show it to everybody",
-        ) from exc  # fmt: skip
+        )  # fmt: skip
+        error.proof = tuple(proof)
+        raise error from exc
 
 
 @final

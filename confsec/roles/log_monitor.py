@@ -1,0 +1,254 @@
+"""Following one log: each look goes from what is remembered of it to what is remembered next.
+
+1. Each source is asked for its checkpoint, which the log and a quorum of witnesses have to have signed.
+2. Each has to begin with the tree that is remembered, and the newest one with all others.
+3. The newest is remembered, on the disk.
+4. Its entries are read, proved and looked at in batches, and alerts are told before a batch is remembered as read.
+
+So nothing is missed when the monitor is killed, and the alerts of one batch may come twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final, final
+
+from attrs import evolve
+
+from confsec.backends.api import Clock, Transport
+from confsec.backends.log_source import CachingSource, Fetch, FolderLogSource, HttpLogSource, read_log
+from confsec.backends.monitor_store import MonitorStore
+from confsec.errors import ConfigError, ConfsecError, ForkedLogError
+from confsec.protocol.json_general import JsonItem
+from confsec.protocol.latest_statements import LatestStatements
+from confsec.protocol.monitoring import Alert, AlertKind, EntryExaminer, LogMemory
+from confsec.protocol.tile_paths import TILE_WIDTH
+from confsec.protocol.transparency import TrustedLog
+from confsec.protocol.tree_reader import LoggedEntry, TreeReader
+from confsec.protocol.wire import encode_base64
+from confsec.roles.monitor_alerts import AlertDesk
+from confsec.roles.monitor_config import MonitoredLog
+from confsec.roles.monitor_views import View, in_time, kind_of, look, read_growth
+
+__all__ = ["LogMonitor"]
+
+_BATCH: Final = 8 * TILE_WIDTH
+_REPEAT: Final = timedelta(hours=1)
+"""What stays wrong is told again after this time."""
+
+
+@final
+class LogMonitor:
+    """Follows one log."""
+
+    def __init__(
+        self, log: MonitoredLog, store: MonitorStore, desk: AlertDesk, transport: Transport, *, clock: Clock
+    ) -> None:
+        """Follow `log`, remember in `store`, and tell of alerts at `desk`."""
+        self._log: Final = log
+        self._store: Final = store
+        self._desk: Final = desk
+        self._transport: Final = transport
+        self._now: Final = clock
+        self._at = clock()
+        self._told: Final = dict[tuple[AlertKind, str], datetime]()
+        self._found: Final = set[tuple[AlertKind, str]]()
+
+    async def check(self) -> None:
+        """Look at the log once. What is wrong with it is told.
+
+        Raises `BackendError` where nothing can be remembered, and `ConfigError` for a log that was another one before.
+        """
+        self._at = self._now()
+        self._found.clear()
+        memory = await self._recall()
+        views = [view for view in await self._look() if await self._continues(memory, view)]
+        newest = _newest(views, memory)
+        if newest is not None:
+            views = [view for view in views if await self._agrees(newest, view)]
+        await self._compare_with_before(memory, views, newest)
+        memory = await self._remember(memory, views, newest)
+        if newest is not None:
+            await self._read_entries(memory, [view for view in views if view.checkpoint == newest.checkpoint])
+        await self._recover()
+
+    # --- 1. What the sources show
+
+    async def _recall(self) -> LogMemory:
+        memory = await self._store.read(self._log.name)
+        if memory is None:
+            await self._tell(AlertKind.FIRST_CONTACT, "nothing is remembered of this log: it is believed from here on")
+            return LogMemory(TrustedLog(self._log.origin))
+        if memory.trusted.origin != self._log.origin:
+            raise ConfigError(
+                f"the log {self._log.name} was another one before", got=self._log.origin, want=memory.trusted.origin,
+                hint="Give it a name of its own",
+            )  # fmt: skip
+        return memory
+
+    async def _look(self) -> list[View]:
+        """Return what the sources show, as far as the log signed it."""
+        views = list[View]()
+        for source in self._log.sources:
+            try:
+                fetch = CachingSource(_fetch_from(source, self._transport)).fetch
+                view = await look(self._log, source, fetch, at=self._at)
+            except ConfsecError as exc:
+                await self._report(kind_of(exc), source, str(exc))
+            else:
+                views.append(view)
+                await self._require_word(view)
+        return views
+
+    async def _require_word(self, view: View) -> None:
+        """Report a checkpoint that no quorum cosigned, or too long ago."""
+        if view.fresh_since is None:
+            what = "the log signed a checkpoint that no quorum of witnesses cosigned"
+            await self._report(AlertKind.UNCOSIGNED, view.source, what, size=view.checkpoint.size)
+        elif (age := self._at - view.fresh_since) > self._log.maximum_age:
+            what = "the witnesses' word for the newest checkpoint is too old"
+            await self._report(AlertKind.STALLED, view.source, what, seconds=int(age.total_seconds()))
+
+    # --- 2. Whether it fits together
+
+    async def _continues(self, memory: LogMemory, view: View) -> bool:
+        """Report a view that contradicts what is remembered, and say whether it may be looked at further."""
+        if view.checkpoint.size < memory.trusted.size:
+            return True  # `_agrees` compares it with the newest
+        try:
+            await read_growth(memory.trusted, view)
+        except ForkedLogError as exc:
+            await self._report_fork(AlertKind.FORKED, view.source, exc, memory.note, view.note)
+        except ConfsecError as exc:
+            await self._report(kind_of(exc), view.source, str(exc))
+        else:
+            return True
+        return False
+
+    async def _agrees(self, newest: View, view: View) -> bool:
+        """Report a view that shows something else than the newest, and say whether it may be looked at further."""
+        small, large = sorted((newest, view), key=lambda each: each.checkpoint.size)
+        try:
+            await read_growth(small.checkpoint, large)
+        except ForkedLogError as exc:
+            await self._report_fork(AlertKind.SPLIT, view.source, exc, small.note, large.note)
+        except ConfsecError as exc:
+            await self._report(kind_of(exc), large.source, str(exc))
+        else:
+            return True
+        return False
+
+    async def _report_fork(self, kind: AlertKind, source: str, error: ForkedLogError, *notes: bytes) -> None:
+        """Keep what shows a fork to everybody, and tell of it."""
+        evidence = [await self._store.keep(self._log.name, "checkpoint", note) for note in notes]
+        if error.proof:
+            lines = "".join(f"{encode_base64(each)}\n" for each in error.proof)
+            evidence.append(await self._store.keep(self._log.name, "proof", lines.encode()))
+        await self._report(kind, source, error.what, evidence=list[JsonItem](evidence))
+
+    async def _compare_with_before(self, memory: LogMemory, views: Iterable[View], newest: View | None) -> None:
+        """Report sources that go back."""
+        for view in views:
+            before = memory.sources.get(view.source)
+            if before is not None and _goes_back(before, view):
+                what = "the source shows an older checkpoint than before"
+            elif newest is None and view.checkpoint.size < memory.trusted.size:
+                what = "no source shows the tree that is remembered, but older ones"
+            else:
+                continue
+            await self._report(AlertKind.ROLLED_BACK, view.source, what, size=view.checkpoint.size)
+
+    # --- 3. What is remembered
+
+    async def _remember(self, memory: LogMemory, views: Iterable[View], newest: View | None) -> LogMemory:
+        sources = {name: shown for name, shown in memory.sources.items() if name in self._log.sources}
+        for view in views:
+            if view.fresh_since is not None and not (view.source in sources and _goes_back(sources[view.source], view)):
+                sources[view.source] = view.shown
+        memory = evolve(memory, sources=sources)
+        if newest is not None and not _goes_back(memory.trusted, newest):
+            memory = evolve(memory, trusted=newest.shown, note=newest.note)
+        await self._store.write(self._log.name, memory)
+        return memory
+
+    # --- 4. Its entries
+
+    async def _read_entries(self, memory: LogMemory, views: Sequence[View]) -> None:
+        """Read and report the entries that were not, from any of the sources that show the newest checkpoint."""
+        examiner = self._examiner(memory)
+        while memory.next < memory.trusted.size:
+            stop = min(memory.trusted.size, (memory.next // TILE_WIDTH) * TILE_WIDTH + _BATCH)
+            entries = await self._read_batch(memory.next, stop, views)
+            if entries is None:
+                return
+            await self._desk.tell([alert for entry in entries for alert in self._examine(examiner, entry)])
+            revoked = frozenset() if examiner.policy is None else examiner.policy.revoked
+            memory = evolve(memory, next=stop, revoked=revoked, latest=examiner.latest.encode())
+            await self._store.write(self._log.name, memory)
+
+    async def _read_batch(self, start: int, stop: int, views: Iterable[View]) -> tuple[LoggedEntry, ...] | None:
+        """Return entries that were proved; None if no source has them, which is reported."""
+        for view in views:
+            reader = TreeReader(view.checkpoint, start=start, stop=stop)
+            try:
+                return await in_time(partial(read_log, reader, view.fetch))
+            except ConfsecError as exc:
+                await self._report(kind_of(exc), view.source, str(exc))
+        return None
+
+    def _examiner(self, memory: LogMemory) -> EntryExaminer:
+        policy = self._log.statements
+        if policy is not None:
+            policy = evolve(policy, revoked=policy.revoked | memory.revoked)
+        return EntryExaminer(
+            self._log.watch,
+            policy,
+            LatestStatements.decode(memory.latest),
+            report_new=self._log.report_new,
+            statements_only=not self._log.any_entries,
+        )
+
+    def _examine(self, examiner: EntryExaminer, entry: LoggedEntry) -> Iterable[Alert]:
+        for found in examiner.examine(entry, at=self._at):
+            yield Alert(kind=found.kind, log=self._log.name, at=self._at, what=found.what, details=found.details)
+
+    # --- Telling
+
+    async def _report(self, kind: AlertKind, source: str, what: str, **details: JsonItem) -> None:
+        """Tell of something that is wrong with a source, once until it is over, and again after a while."""
+        self._found.add((kind, source))
+        told = self._told.get((kind, source))
+        if told is None or self._at - told >= _REPEAT:
+            self._told[kind, source] = self._at
+            await self._tell(kind, what, source=source, **details)
+
+    async def _recover(self) -> None:
+        """Tell what is not wrong any more."""
+        for kind, source in [key for key in self._told if key not in self._found]:
+            del self._told[kind, source]
+            await self._tell(AlertKind.RECOVERED, f"this is over: {kind}", source=source)
+
+    async def _tell(self, kind: AlertKind, what: str, **details: JsonItem) -> None:
+        await self._desk.tell([Alert(kind=kind, log=self._log.name, at=self._at, what=what, details=details)])
+
+
+def _fetch_from(source: str, transport: Transport) -> Fetch:
+    if "://" in source:
+        return HttpLogSource(source, transport).fetch
+    return FolderLogSource(Path(source)).fetch
+
+
+def _newest(views: Iterable[View], memory: LogMemory) -> View | None:
+    """Return the largest tree that a quorum cosigned, and of those the one with the freshest word."""
+    fit = [view for view in views if view.fresh_since is not None and view.checkpoint.size >= memory.trusted.size]
+    return max(fit, key=lambda view: (view.checkpoint.size, view.fresh_since), default=None)
+
+
+def _goes_back(before: TrustedLog, view: View) -> bool:
+    """Say whether a view is older than what was seen before."""
+    if view.fresh_since is None or view.checkpoint.size != before.size:
+        return view.checkpoint.size < before.size
+    return before.fresh_since is not None and view.fresh_since < before.fresh_since
