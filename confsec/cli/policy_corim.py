@@ -14,10 +14,10 @@ import click
 from confsec.backends import system
 from confsec.cli.output import read_bytes
 from confsec.cli.printable import printable
+from confsec.cli.public_keys import read_public_key
 from confsec.cli.timestamp import TIMESTAMP
 from confsec.errors import ConfigError
 from confsec.protocol.corim import Corim, verify_corim_times
-from confsec.protocol.signatures import PublicKey
 
 __all__ = ["corim_command", "toml_lines"]
 
@@ -76,20 +76,7 @@ def _open(data: bytes, key_file: Path | None, now: datetime) -> Corim:
         return corim
     if not is_signed:
         raise ConfigError("this CoRIM is not signed", hint="Get the signed one, or say --unsafe-unsigned")
-    return open_signed_corim(SignedCorim.decode(data), _read_key(key_file), now=now)
-
-
-def _read_key(file: Path) -> PublicKey:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    try:
-        key = load_pem_public_key(read_bytes(file, "the key"))
-    except ValueError as exc:
-        raise ConfigError(f"{file} is no public key in PEM") from exc
-    if not isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey):
-        raise ConfigError(f"{file} has a key of a kind that signs no CoRIM", want="EC, Ed25519 or RSA")
-    return key
+    return open_signed_corim(SignedCorim.decode(data), read_public_key(key_file), now=now)
 
 
 def toml_lines(tables: Mapping[str, object], path: str = "") -> Iterator[str]:
