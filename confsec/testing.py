@@ -12,7 +12,8 @@ a socket. The `check_…` functions ask of a value or a machine what every one o
 
 `check_engine` asks of an inference engine what the node relies on, and `paced_app` is an engine that generates at a
 steady rate, or for ever. `check_blind_signer` asks of a signer what an issuer relies on,
-and `check_epoch_source` of what names epochs what routers and nodes rely on.
+and `check_epoch_source` of what names epochs what routers and nodes rely on. `LocalSigstore` signs for whomever a test
+wants, under a root that nobody else trusts.
 
 They raise `AssertionError` with the place at which a promise was broken.
 """
@@ -35,11 +36,13 @@ from confsec.errors import ConfsecError, LocalProtocolError, NotAllowedError, Re
 from confsec.protocol.machine import Machine, RandBytes, State, Step
 from confsec.testing_epochs import check_epoch_source
 from confsec.testing_signers import check_blind_signer
+from confsec.testing_sigstore import LocalSigstore
 from confsec.testing_stores import check_token_store
 
 __all__ = [
     "EPOCH",
     "FixedClock",
+    "LocalSigstore",
     "MemoryWire",
     "Receiver",
     "Value",

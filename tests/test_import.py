@@ -23,6 +23,7 @@ HEAVY = {
     "httpx2",
     "openai",
     "rich",
+    "sigstore",
     "ssl",
     "trio",
     "uvicorn",
