@@ -42,20 +42,24 @@ class Difference:
 def first_difference(given: Artifact, built: Artifact) -> Difference | None:
     """Return where a file differs first from what was built, or None if every bit is the same.
 
+    Names and contents come first, then what stands beside them, such as times and modes, then all other bytes: whoever
+    packs an archive anew changes a little of each member, and that must not hide what he put into one.
+
     Raises `ConfigError` for a file that is not of its kind, and `LimitError`.
     """
     if given.name != built.name:
         return Difference("", "name", given.name, built.name)
     if given.data == built.data:
         return None
-    return _first_in_members(read_members(given), read_members(built)) or _in_bytes("", given.data, built.data)
+    theirs, ours = read_members(given), read_members(built)
+    return _in_contents(theirs, ours) or _in_all_metadata(theirs, ours) or _in_bytes("", given.data, built.data)
 
 
-def _first_in_members(given: tuple[Member, ...], built: tuple[Member, ...]) -> Difference | None:
+def _in_contents(given: tuple[Member, ...], built: tuple[Member, ...]) -> Difference | None:
     for ours, theirs in zip(built, given, strict=False):
         if ours.name != theirs.name:
             return _in_names(theirs, ours, given, built)
-        if found := _in_content(theirs, ours) or _in_metadata(theirs, ours):
+        if found := _in_content(theirs, ours):
             return found
     for theirs in given[len(built) :]:
         return Difference(theirs.name, "member", "there", _NOTHING)
@@ -73,10 +77,11 @@ def _in_names(theirs: Member, ours: Member, given: tuple[Member, ...], built: tu
     return Difference("", "order", theirs.name, ours.name)
 
 
-def _in_metadata(theirs: Member, ours: Member) -> Difference | None:
-    for name, value in ours.metadata.items():
-        if theirs.metadata[name] != value:
-            return Difference(ours.name, name, theirs.metadata[name], value)
+def _in_all_metadata(given: tuple[Member, ...], built: tuple[Member, ...]) -> Difference | None:
+    for theirs, ours in zip(given, built, strict=True):
+        for name, value in ours.metadata.items():
+            if theirs.metadata[name] != value:
+                return Difference(ours.name, name, theirs.metadata[name], value)
     return None
 
 

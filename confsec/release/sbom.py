@@ -58,7 +58,7 @@ def make_sbom(source: SourceTree, wheel: Artifact, sdist: Artifact) -> Artifact:
         metadata=BomMetaData(component=release, timestamp=source.time),
         components=needed,
     )
-    bom.register_dependency(release, needed)
+    bom.register_dependency(release, [each for each in needed if each.scope != ComponentScope.EXCLUDED])
     # Sorted and indented here, so that it does not depend on how the library orders members.
     text = json.dumps(json.loads(JsonV1Dot6(bom).output_as_string()), indent=2, sort_keys=True, ensure_ascii=True)
     return Artifact(sdist.name.removesuffix(".tar.gz") + ".cdx.json", f"{text}\n".encode())
