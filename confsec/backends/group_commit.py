@@ -106,8 +106,10 @@ class GroupCommit(Generic[_S]):
     2 seconds. It belongs to the event loop in which it is first used.
     """
 
-    def __init__(self, open_session: Callable[[], _S]) -> None:
+    def __init__(self, open_session: Callable[[], _S], *, max_group: int = _MAX_GROUP) -> None:
+        """Do at most `max_group` items at once."""
         self._open_session = open_session
+        self._max_group = max_group
         self._session: _S | None = None
         self._used_at = self._retry_at = self._pause = 0.0
         self._down: BackendError | None = None
@@ -155,7 +157,7 @@ class GroupCommit(Generic[_S]):
             if self._unanswered >= _MAX_WAITING:
                 raise BusyError("too much is waiting for the store", want=f"less than {_MAX_WAITING}")
             group = self._joinable.get(work)
-            if group is None or len(group.items) >= min(self._unanswered // 2 + _SMALL_GROUP, _MAX_GROUP):
+            if group is None or len(group.items) >= min(self._unanswered // 2 + _SMALL_GROUP, self._max_group):
                 group = self._joinable[work] = _Group(work)
                 self._queue.append(group)
             group.items.append(item)

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, final
 
 import anyio
 import anyio.to_thread
 
 from confsec.backends.api import Clock, Transport
+from confsec.backends.log_session import CHECKPOINT_PATH, SignedTree
 from confsec.backends.log_storage import StorageConflictError, StoredFile
 from confsec.backends.log_tiles import consistency_proof, inclusion_proofs
 from confsec.backends.log_witnesses import Cosigned, WitnessClient, collect_cosignatures
-from confsec.backends.log_writer import CHECKPOINT_PATH, LogWriter, SignedTree
+from confsec.backends.log_writer import LogWriter
 from confsec.backends.system import monotonic, now
-from confsec.errors import ConfigError, ConfsecError, TransparencyError
+from confsec.errors import BackendError, ConfigError, ConfsecError, TransparencyError
 from confsec.protocol.checkpoint import Checkpoint
+from confsec.protocol.log_growth import partial_folders
 from confsec.protocol.merkle import verify_consistency
 from confsec.protocol.note import SignedNote
 from confsec.protocol.tile_paths import TILE_WIDTH
@@ -82,6 +85,7 @@ class LogPublisher:
         self._keep_proofs = keep_proofs
         self._clock = clock
         self._file: StoredFile | None = None
+        self._file_changed = False
         self._proved = 0
         self._cosigned_at = 0.0
         self._published = anyio.Event()
@@ -105,6 +109,7 @@ class LogPublisher:
             except ConfsecError as exc:
                 self._complain(exc)
                 await anyio.sleep(pause)
+                await self._look_again()
                 pause = min(2 * pause, _LAST_PAUSE)
 
     async def publish(self) -> Cosigned:
@@ -145,6 +150,14 @@ class LogPublisher:
         left = self._cosigned_at + self._recosign_seconds - monotonic()
         with anyio.move_on_after(max(left, 0)):
             await self._writer.wait_beyond(self.cosigned.tree.size)
+
+    async def _look_again(self) -> None:
+        """See what another writer, if there is one, has made of the log."""
+        with suppress(ConfsecError):  # the next attempt will say it
+            await self._writer.refresh()
+            if self._file_changed:
+                await anyio.to_thread.run_sync(self._read)
+                self._file_changed = False
 
     def _complain(self, error: ConfsecError) -> None:
         """Say once what is wrong, as long as it is the same."""
@@ -202,10 +215,18 @@ class LogPublisher:
         try:
             self._file = self._writer.storage.replace(CHECKPOINT_PATH, cosigned.note, self._file)
         except StorageConflictError:
-            self._read()  # by another writer; the next attempt begins at what it published
+            self._file_changed = True
             raise
+        self._remove_partial(self._proved, cosigned.tree.size)
         self._proved = cosigned.tree.size
         self.cosigned = cosigned
+
+    def _remove_partial(self, old_size: int, size: int) -> None:
+        """Remove partial tiles and bundles that a published full one holds (C2SP tlog-tiles, Partial Tiles)."""
+        try:
+            self._writer.storage.remove(partial_folders(old_size, size))
+        except BackendError as exc:  # they are in nobody's way
+            _log.warning("partial tiles of %s stay: %s", self._writer.origin, exc)
 
     @staticmethod
     def _is_older(new: Cosigned, old: Cosigned) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Protocol, final
+from typing import Final, Protocol, TypeVar, final
 
 from attrs import field, frozen
 
@@ -23,6 +23,10 @@ __all__ = ["FolderStorage", "LogStorage", "StorageConflictError", "StoredFile"]
 
 _LOCK: Final = ".lock"
 _TEMPORARY: Final = ".new-"
+_AT_ONCE: Final = 8
+"""Files that are written at the same time."""
+
+_T = TypeVar("_T")
 
 
 @final
@@ -89,6 +93,7 @@ class FolderStorage:
         """Keep the files in `folder`, which is made when it is opened."""
         self._folder = folder
         self._lock: int | None = None
+        self._threads: ThreadPoolExecutor | None = None
 
     def open(self) -> None:
         """Become the writer. Raises `BusyError` if another process is."""
@@ -107,11 +112,15 @@ class FolderStorage:
         except OSError as exc:
             raise BackendError(f"the folder of a log {self._folder} cannot be opened: {exc.strerror}") from exc
         self._lock = descriptor
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="log-folder")
         for left in self._folder.glob(f"{_TEMPORARY}*"):  # by a process that was killed
             left.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let another process write. Idempotent."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown()
         descriptor, self._lock = self._lock, None
         if descriptor is not None:
             os.close(descriptor)  # and with it the lock
@@ -119,45 +128,40 @@ class FolderStorage:
     def get(self, path: str) -> StoredFile | None:
         """Return a file, or None if there is none. Raises `BackendError`."""
         try:
-            return _stored(self._path(path).read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
+            with self._path(path).open("rb") as file:
+                return StoredFile(file.read(), _version(os.fstat(file.fileno())))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as exc:
             raise BackendError(f"{path} of a log cannot be read: {exc.strerror}") from exc
 
     def create(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
         """Write files that are not there, durably before this returns. Return the paths of those that were there."""
-        there: list[str] = []
+        targets = {path: self._path(path) for path in files}
         try:
-            folders = set[Path]()
-            for path, data in files.items():
-                target = self._path(path)
-                folders |= self._make(target.parent)
-                if target.exists():
-                    there.append(path)
-                else:
-                    self._write(target, data)
-                folders.add(target.parent)  # also for what was there: we may have been killed before it was durable
-            for folder in folders:
-                _sync(folder)
+            there = {path for path, target in targets.items() if target.exists()}
+            # Also of what was there: its writer may have been killed before it was durable.
+            folders = {target.parent for target in targets.values()}
+            folders = folders.union(*map(self._make, folders))
+            self._at_once(lambda path: self._write(targets[path], files[path]), files.keys() - there)
+            self._at_once(_sync, folders)
         except OSError as exc:
             raise BackendError(f"a file of a log cannot be written: {exc.strerror}") from exc
-        return tuple(there)
+        return tuple(path for path in files if path in there)
 
     def replace(self, path: str, data: bytes, known: StoredFile | None) -> StoredFile:
         """Write a file in place of the one that is `known`. Raises `StorageConflictError`, `BackendError`."""
-        there = self.get(path)
-        if (there and there.version) != (known and known.version):
-            raise StorageConflictError(f"{path} of a log has another content than its writer knows")
         target = self._path(path)
         try:
+            there = _version(target.stat()) if target.exists() else None
+            if there != (known and known.version):
+                raise StorageConflictError(f"{path} of a log has another content than its writer knows")
             folders = self._make(target.parent)
             self._write(target, data)
-            for folder in {*folders, target.parent}:
-                _sync(folder)
+            self._at_once(_sync, {*folders, target.parent})
+            return StoredFile(data, _version(target.stat()))
         except OSError as exc:
             raise BackendError(f"{path} of a log cannot be written: {exc.strerror}") from exc
-        return _stored(data)
 
     def remove(self, folders: Iterable[str]) -> None:
         """Remove folders and all that is in them. Raises `BackendError`."""
@@ -178,6 +182,13 @@ class FolderStorage:
     def _require_lock(self) -> None:
         if self._lock is None:
             raise LocalProtocolError("the folder of a log is not open for writing")
+
+    def _at_once(self, write: Callable[[_T], None], what: Iterable[_T]) -> None:
+        """Do what waits for the disk: it does several writes in the time of one."""
+        if self._threads is None:
+            raise LocalProtocolError("the folder of a log is not open for writing")
+        for _ in self._threads.map(write, what):
+            pass
 
     def _make(self, folder: Path) -> set[Path]:
         """Make a folder, and return those that have to be on the disk so that it is found."""
@@ -205,8 +216,9 @@ class FolderStorage:
             raise
 
 
-def _stored(data: bytes) -> StoredFile:
-    return StoredFile(data, sha256(data).digest())
+def _version(found: os.stat_result) -> tuple[int, int, int]:
+    """Return what tells a file from the one that replaces it, which is another file."""
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _sync(folder: Path) -> None:

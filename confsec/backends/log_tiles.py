@@ -14,7 +14,7 @@ from confsec.protocol.merkle import HASH_SIZE
 from confsec.protocol.tile_paths import TILE_WIDTH, Tile, decode_entries, encode_entries, entries_path
 from confsec.protocol.tiles import TileTree, tile_at, tiles_for_consistency, tiles_for_inclusion
 
-__all__ = ["consistency_proof", "inclusion_proofs", "leaf_hashes", "read_edge"]
+__all__ = ["consistency_proof", "entries", "inclusion_proofs", "leaf_hashes", "read_edge"]
 
 
 def read_edge(storage: LogStorage, size: int) -> LogEdge:
@@ -42,6 +42,12 @@ def leaf_hashes(storage: LogStorage, index: int, size: int) -> list[bytes]:
     """Return the leaf hashes of tile number `index` in a log of `size` entries. Nothing proves them."""
     data = _tile(storage, tile_at(0, index, size))
     return [data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]
+
+
+def entries(storage: LogStorage, index: int, size: int) -> tuple[bytes, ...]:
+    """Return the entries of bundle number `index` in a log of `size` entries. Nothing proves them."""
+    width = tile_at(0, index, size).width
+    return decode_entries(_bundle(storage, index, width), width)
 
 
 def _tiles(storage: LogStorage, tiles: Iterable[Tile]) -> dict[Tile, bytes]:

@@ -15,9 +15,9 @@ import anyio.to_thread
 from attrs import frozen
 
 from confsec.backends.api import Clock, HttpRequest, HttpResponse, Transport, header
+from confsec.backends.log_session import SignedTree
 from confsec.backends.log_storage import LogStorage
 from confsec.backends.log_tiles import consistency_proof
-from confsec.backends.log_writer import SignedTree
 from confsec.backends.system import now
 from confsec.errors import (
     ConflictError,
@@ -62,8 +62,8 @@ class WitnessClient:
     async def cosign(self, tree: SignedTree, storage: LogStorage) -> NoteSignature:
         """Have a tree cosigned, and return the signature.
 
-        Raises `ConflictError` if the witness remembers a larger tree, or another one of this size: then this storage is
-        an old copy, or the log was forked. Raises `PeerError`, `TransportError` or `VerificationError` for the rest.
+        Raises `TransparencyError` if the witness remembers a larger tree, or another one of this size. Raises
+        `PeerError`, `TransportError` or `VerificationError` for the rest.
         """
         for _ in range(_ATTEMPTS):
             old_size = self.size or 0
@@ -71,7 +71,7 @@ class WitnessClient:
                 signature = await self._ask(tree, storage, old_size)
             except ConflictError as exc:
                 if exc.size > tree.size or exc.size == old_size:
-                    raise
+                    raise _forked(exc.size, tree.size) from exc
                 self.size = exc.size
             else:
                 self.size = tree.size
@@ -184,6 +184,13 @@ async def _read(response: HttpResponse) -> bytes:
         if size > MAX_NOTE:
             raise LimitError("the answer of a witness is too long", want=f"at most {MAX_NOTE} bytes")
     return b"".join(parts)
+
+
+def _forked(witnessed: int, size: int) -> TransparencyError:
+    return TransparencyError(
+        "a witness remembers a tree that this log does not have", got=f"{witnessed} entries", want=f"at most {size}",
+        section=_SECTION, hint="Are these files an old copy? Or somebody else signs with the log's key",
+    )  # fmt: skip
 
 
 def _size(body: bytes) -> int:

@@ -7,7 +7,7 @@ whoever was interrupted writes the same bytes again. Storing and signing is for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Self, final
 
 from attrs import field, frozen
@@ -15,11 +15,19 @@ from attrs import field, frozen
 from confsec.errors import DecodeError, TransparencyError
 from confsec.protocol.merkle import MAX_TREE_SIZE, CompactRange, leaf_hash
 from confsec.protocol.note import MAX_NOTE
-from confsec.protocol.tile_paths import MAX_ENTRY_SIZE, TILE_WIDTH, Tile, decode_entries, encode_entries, entries_path
+from confsec.protocol.tile_paths import (
+    MAX_ENTRY_SIZE,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    Tile,
+    decode_entries,
+    encode_entries,
+    entries_path,
+)
 from confsec.protocol.tiles import new_tiles, range_from_tiles, tiles_for_root
 from confsec.protocol.wire import Reader, encode_uint, encode_vector
 
-__all__ = ["MAX_BATCH", "Growth", "LogCommit", "LogEdge"]
+__all__ = ["MAX_BATCH", "Growth", "LogCommit", "LogEdge", "partial_folders"]
 
 MAX_BATCH: Final = 4096
 """Entries that are committed at once."""
@@ -140,3 +148,15 @@ class LogCommit:
                 hint="They are damaged, or another log's: restore them, or start a new log under a new name",
             )  # fmt: skip
         return growth
+
+
+def partial_folders(old_size: int, size: int) -> Iterator[str]:
+    """Give the folders of partial tiles and bundles that became full while a log grew from one size to another.
+
+    "MAY delete any partial tile once the corresponding full tile is available" (C2SP tlog-tiles, Partial Tiles).
+    """
+    level, first, end = 0, old_size // TILE_WIDTH, size // TILE_WIDTH
+    yield from (f"{entries_path(index)}.p" for index in range(first, end))
+    while first < end:
+        yield from (f"{Tile(level, index).path}.p" for index in range(first, end))
+        level, first, end = level + 1, first >> TILE_HEIGHT, end >> TILE_HEIGHT

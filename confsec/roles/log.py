@@ -21,14 +21,16 @@ from attrs import frozen
 from confsec.backends.api import Clock, Headers, Transport
 from confsec.backends.http import HttpLimits, HttpTransport
 from confsec.backends.key_files import read_private_file
+from confsec.backends.log_objects import storage_at
 from confsec.backends.log_publisher import POLICY_PATH, LogPublisher
-from confsec.backends.log_storage import FolderStorage, LogStorage
-from confsec.backends.log_writer import CHECKPOINT_PATH, LogWriter
+from confsec.backends.log_session import CHECKPOINT_PATH
+from confsec.backends.log_storage import LogStorage
+from confsec.backends.log_writer import LogWriter
 from confsec.backends.system import now
 from confsec.errors import BackendError, ConfigError, ConfsecError, DecodeError
-from confsec.protocol.dsse import Envelope
+from confsec.protocol import statement_rules
+from confsec.protocol.log_admission import LogAdmission
 from confsec.protocol.note_keys import Signer
-from confsec.protocol.statement import Statement
 from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.tile_paths import MAX_ENTRY_SIZE
 from confsec.protocol.witness_policy import WitnessPolicy
@@ -50,8 +52,11 @@ class LogConfig(RoleConfig):
 
     key: str = setting(help="A file of mode 0600 with the log's key, as `confsec log key` makes it.")
     policy: str = setting(help="A file in the form of C2SP tlog-policy: this log, its witnesses with URLs, the quorum.")
-    storage: str = setting(help="Where the log is kept: a folder, which any web server can serve too.")
+    storage: str = setting(
+        help="Where the log is kept: a folder, or a URL such as s3://bucket/prefix. Any web server can serve it too."
+    )
     index: str = setting(help="A SQLite file that says where entries stand; it is made anew when it is lost.")
+    statements: str = setting("", help="A TOML file that says whose statements the log takes: docs/statements.md.")
     unsafe_any_entry: bool = setting(
         False, help="Take entries of any kind from anybody who can reach the log, without a statement policy."
     )
@@ -79,12 +84,14 @@ class Log(Role):
         transport: Transport | None = None,
         clock: Clock = now,
     ) -> None:
-        """Make a log that takes what `statements` admits. Its files are read when it starts.
+        """Make a log. Its files are read when it starts.
 
-        It keeps its files in `storage` if there is one, and reaches witnesses by `transport`.
+        What it is given stands in the place of what the configuration names: the policy `statements`, where its files
+        are kept, and how it reaches its witnesses.
         """
         self._config = config
         self._statements = statements
+        self._admission: LogAdmission | None = None
         self._storage = storage
         self._transport = transport
         self._now = clock
@@ -145,14 +152,16 @@ class Log(Role):
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
         config = self._config
-        if (self._statements is None) is not config.unsafe_any_entry:
-            raise ConfigError(
-                "a log has a statement policy, or says that it takes any entry, and not both",
-                hint="Give it a policy, or set unsafe_any_entry",
-            )
+        self._admission = await self._read_statements()
         policy = WitnessPolicy.decode(await _read_file(config.policy, "the witness policy"))
-        self._files = self._storage or FolderStorage(Path(config.storage))
-        self._writer = LogWriter(self._files, await _read_keys(config.key), Path(config.index), clock=self._now)
+        self._files = self._storage or storage_at(config.storage)
+        self._writer = LogWriter(
+            self._files,
+            await _read_keys(config.key),
+            Path(config.index),
+            identify=self._admission and self._admission.identify,
+            clock=self._now,
+        )
         transport = self._transport or HttpTransport(HttpLimits(read_timeout=config.witness_timeout))
         self._publisher = LogPublisher(
             self._writer,
@@ -173,31 +182,36 @@ class Log(Role):
             if self._transport is None:
                 await transport.aclose()
 
+    async def _read_statements(self) -> LogAdmission | None:
+        config, statements = self._config, self._statements
+        if statements is None and config.statements:
+            data = await _read_file(config.statements, "the statement policy")
+            statements = statement_rules.from_toml(_text(data, config.statements))
+        if (statements is None) is not config.unsafe_any_entry:
+            raise ConfigError(
+                "a log has a statement policy, or says that it takes any entry, and not both",
+                hint="Give it --statements, or else --unsafe-any-entry",
+            )
+        return None if statements is None else LogAdmission(statements)
+
     def _route(self, exchange: Exchange) -> Handler:
-        handler = super()._route
         if exchange.method == "GET" and exchange.path.startswith("/tile/"):  # paths of many parts
             return self._get_tile
-        return handler(exchange)
+        return super()._route(exchange)
 
     async def _append(self, exchange: Exchange) -> None:
         query = dict(parse_qsl(exchange.query, keep_blank_values=True))
         if query not in ({}, {"wait": "cosigned"}):
             raise DecodeError("the query of an append is not known", want="nothing, or wait=cosigned")
         entry = await exchange.read()
-        self._admit(entry)
+        if self._admission is not None:
+            self._admission.verify(entry, at=self._now())
         index = await self._writer.append(entry)
         body = b"%d\n" % index
         if query:
             await self._publisher.wait_cosigned(index)
             body = await self._publisher.prove(index)
         await exchange.answer(200, (("content-type", _TEXT), ("cache-control", "no-store")), body)
-
-    def _admit(self, entry: bytes) -> None:
-        """Check that the policy believes an entry now. Raises `DecodeError` and `VerificationError`."""
-        if self._statements is None:
-            return
-        predicate_type = Statement.decode(Envelope.decode(entry).payload).predicate_type
-        self._statements.verify(entry, predicate_type=predicate_type, at=self._now())
 
     async def _get_status(self, exchange: Exchange) -> None:
         fields: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))
@@ -239,3 +253,10 @@ async def _read_file(path: str, what: str) -> bytes:
         return await anyio.Path(path).read_bytes()
     except OSError as exc:
         raise ConfigError(f"{what} {path} cannot be read: {exc.strerror}") from exc
+
+
+def _text(data: bytes, path: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path} is not text in UTF-8") from exc
