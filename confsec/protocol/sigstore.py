@@ -15,9 +15,17 @@ from attrs import field, frozen
 
 from confsec.errors import ConfigError, DecodeError, TransparencyError
 from confsec.protocol import json_general
-from confsec.protocol.dsse import MAX_ENVELOPE
+from confsec.protocol.dsse import MAX_ENVELOPE, Envelope
 
-__all__ = ["MAX_BUNDLE", "BundleVerifier", "SignedArtifact", "SignedBundle", "SigstoreIdentity", "is_bundle"]
+__all__ = [
+    "MAX_BUNDLE",
+    "BundleVerifier",
+    "SignedArtifact",
+    "SignedBundle",
+    "SigstoreIdentity",
+    "is_bundle",
+    "read_envelope",
+]
 
 MAX_BUNDLE: Final = MAX_ENVELOPE + (1 << 18)
 """A bundle has at most 1.25 MiB: an envelope, and 256 KiB of certificates, proofs and signed times."""
@@ -136,6 +144,18 @@ def is_bundle(data: bytes) -> bool:
         return False
     media_type = value.get("mediaType") if isinstance(value, dict) else None
     return isinstance(media_type, str) and media_type.startswith(_MEDIA_TYPE)
+
+
+def read_envelope(data: bytes) -> Envelope:
+    """Read an envelope, or the one in a bundle of Sigstore, to see what it claims. Nothing is verified by this.
+
+    Raises `DecodeError` and `LimitError`.
+    """
+    if not is_bundle(data):
+        return Envelope.decode(data)
+    bundle = json_general.as_object(json_general.decode(data, what="a bundle", limit=MAX_BUNDLE), what="a bundle")
+    envelope = json_general.as_object(bundle.get("dsseEnvelope"), what="the envelope of a bundle")
+    return Envelope.decode(json_general.encode(envelope))
 
 
 def _require_exact(text: str, *, want: str) -> None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given, strategies as st
 
+from confsec.backends.trusted_root import open_trusted_root
 from confsec.errors import (
     ConfigError,
     ConfsecError,
@@ -401,3 +402,15 @@ def test_without_the_extra_it_says_what_to_type() -> None:
     assert finished.returncode == 1
     assert "MissingExtraError" in finished.stderr
     assert "pip install 'confsec-protocol[sigstore]'" in finished.stderr
+
+
+def test_who_has_no_trusted_root_needs_no_extra(tmp_path: Path) -> None:
+    path = tmp_path / "trusted_root.json"
+    path.write_bytes(INSTANCE.trusted_root)
+    assert isinstance(open_trusted_root(path), SigstoreVerifier)
+    program = (
+        "import sys; sys.modules['sigstore'] = None; from confsec.backends.trusted_root import open_trusted_root;"
+        "print(open_trusted_root(None))"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert finished.stdout == "None\n"

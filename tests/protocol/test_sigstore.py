@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 
 from confsec.errors import ConfigError, DecodeError, TransparencyError, VerificationError
 from confsec.protocol.predicates import DirectoryStatement, FleetStatement, RevokedKind
-from confsec.protocol.sigstore import MAX_BUNDLE, SignedBundle, SigstoreIdentity, is_bundle
+from confsec.protocol.sigstore import MAX_BUNDLE, SignedBundle, SigstoreIdentity, is_bundle, read_envelope
 from confsec.protocol.statement import PAYLOAD_TYPE
 from confsec.protocol.statement_policy import StatementPolicy, StatementRule
 from confsec.protocol.statement_rules import from_table, from_toml, to_toml
@@ -128,6 +128,18 @@ def test_what_does_not_call_itself_a_bundle_is_none(data: bytes) -> None:
 def test_bundles_of_every_version_call_themselves_so() -> None:
     assert is_bundle(BUNDLE)
     assert is_bundle(b'{"mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.1"}')
+
+
+def test_what_an_envelope_claims_can_be_read_also_in_a_bundle() -> None:
+    envelope = DIRECTORY.about(NAME).to_envelope().sign(ED25519)
+    bundle = BUNDLE[:-1] + b', "dsseEnvelope": ' + envelope.encode() + b"}"
+    assert read_envelope(envelope.encode()) == read_envelope(bundle) == envelope
+
+
+@pytest.mark.parametrize("data", [b"{}", BUNDLE, BUNDLE[:-1] + b', "dsseEnvelope": {}}'])
+def test_what_has_no_envelope_claims_nothing(data: bytes) -> None:
+    with pytest.raises(DecodeError):
+        read_envelope(data)
 
 
 # --- Policies
