@@ -36,7 +36,7 @@ docs vectors interop bench: $(VENV)/.test
 	@$(NOX) $@ $(if $(ARGS),-- $(ARGS))
 
 dist: $(VENV)/.test
-	@rm -rf dist && $(BIN)/python -m build --outdir dist
+	@rm -rf dist && $(BIN)/confsec release build --out dist $(ARGS)
 
 clean:
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist build
