@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from confsec.backends.log_storage import FolderStorage
 from confsec.errors import BackendError, BusyError, ConfsecError
-from confsec.protocol.monitoring import LogMemory
+from confsec.protocol.monitor_memory import LogMemory
 
 __all__ = ["MonitorStore"]
 

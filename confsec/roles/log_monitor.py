@@ -24,7 +24,8 @@ from confsec.backends.monitor_store import MonitorStore
 from confsec.errors import ConfigError, ConfsecError, ForkedLogError
 from confsec.protocol.json_general import JsonItem
 from confsec.protocol.latest_statements import LatestStatements
-from confsec.protocol.monitoring import Alert, AlertKind, EntryExaminer, LogMemory
+from confsec.protocol.monitor_memory import LogMemory
+from confsec.protocol.monitoring import Alert, AlertKind, EntryExaminer
 from confsec.protocol.tile_paths import TILE_WIDTH
 from confsec.protocol.transparency import TrustedLog
 from confsec.protocol.tree_reader import LoggedEntry, TreeReader
