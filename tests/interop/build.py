@@ -25,12 +25,15 @@ from tests.support import ROOT
 __all__ = [
     "GO_CHRIS_WOOD",
     "GO_CIRCL",
+    "GO_LOGS",
     "GO_OPENPCC",
     "GO_PAT",
     "GO_SEV_GUEST",
     "GO_TDX_GUEST",
+    "GO_TESSERA",
     "JS_BHTTP",
     "JS_PRIVACYPASS",
+    "LOG_PROGRAMS",
     "PROGRAMS",
     "RUST",
     "RUST_PRIVACYPASS",
@@ -176,6 +179,25 @@ GO_TDX_GUEST = Program(
 TEE_PROGRAMS = (GO_SEV_GUEST, GO_TDX_GUEST)
 """Those that verify evidence of a TEE."""
 
+GO_LOGS = Program(
+    name="Go x/mod, formats, merkle",
+    tool=("go", "version"),
+    folder="go-logs",
+    also="go",
+    builds=(("go", "build", "-o", "logs-peer", "."),),
+    run=("./logs-peer",),
+)
+GO_TESSERA = Program(
+    name="Go tessera v1.0.4",
+    tool=("go", "version"),
+    folder="go-tessera",
+    also="go",
+    builds=(("go", "build", "-o", "tessera-peer", "."),),
+    run=("./tessera-peer",),
+)
+LOG_PROGRAMS = (GO_LOGS, GO_TESSERA)
+"""Those that have transparency logs, or parts of them."""
+
 
 def build(program: Program, report: Callable[[str], None] = print) -> tuple[str, ...]:
     """Build `program` unless it is built already, and return the command that starts it.
@@ -268,7 +290,7 @@ def _line_with(pattern: re.Pattern[str], output: str) -> str:
 
 
 if __name__ == "__main__":
-    for each in (*PROGRAMS, *TOKEN_PROGRAMS, *TEE_PROGRAMS):
+    for each in (*PROGRAMS, *TOKEN_PROGRAMS, *TEE_PROGRAMS, *LOG_PROGRAMS):
         try:
             build(each)
         except PeerMissingError as exc:

@@ -78,6 +78,27 @@ type Command struct {
 	// What the verification has to end with, if not well: only TDX.
 	Refusal string `json:"refusal"`
 
+	// Logs: notes and the keys that sign them, trees by their entries or their hashes, tiles by their paths.
+	Name         string            `json:"name"`
+	SigningKeys  []string          `json:"signing_keys"`
+	VerifierKeys []string          `json:"verifier_keys"`
+	Text         string            `json:"text"`
+	Note         Octets            `json:"note"`
+	Origin       string            `json:"origin"`
+	Policy       Octets            `json:"policy"`
+	Entries      []Octets          `json:"entries"`
+	Leaf         Octets            `json:"leaf"`
+	Index        uint64            `json:"index"`
+	OldSize      uint64            `json:"old_size"`
+	TreeSize     uint64            `json:"tree_size"`
+	OldRoot      Octets            `json:"old_root"`
+	Root         Octets            `json:"root"`
+	Hashes       []Octets          `json:"hashes"`
+	Tiles        map[string]Octets `json:"tiles"`
+	Proof        Octets            `json:"proof"`
+	Extra        Octets            `json:"extra"`
+	Folder       string            `json:"folder"`
+
 	What       string `json:"what"`
 	Size       int    `json:"size"`
 	Iterations int    `json:"iterations"`
