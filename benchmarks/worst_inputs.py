@@ -14,11 +14,16 @@ from typing import Any, Final
 
 import cbor2
 
-from confsec.protocol import cbor
+from confsec.protocol import cbor, cbor_general
+from confsec.protocol.dsse import MAX_SIGNATURES
+from confsec.protocol.merkle import MAX_PROOF_HASHES, MAX_TREE_SIZE
+from confsec.protocol.receipt import MAX_PROOFS
+from confsec.protocol.transparent_statement import MAX_RECEIPTS
 from confsec.tee.der import encode_tlv
 from confsec.tee.simulated.issue import encode_oid
 from confsec.tee.x509 import MAX_CERTIFICATE
-from tests.fuzz import seeds
+from tests.fuzz import log_seeds, seeds
+from tests.protocol.receipt_cases import make_statement, transparent
 
 __all__ = ["MEGABYTE", "worst_inputs"]
 
@@ -324,6 +329,41 @@ def _corims() -> Iterator[tuple[str, bytes]]:
         yield f"{count} triples", cbor2.dumps(cbor2.CBORTag(501, {0: "b", 1: [cbor2.CBORTag(506, cbor2.dumps(many))]}))
 
 
+def _envelopes() -> Iterator[tuple[str, bytes]]:
+    yield from _json_inputs(wrap='{"payload":"","payloadType":"x","signatures":%s}')
+    signature = '{"keyid":"' + "a" * 64 + '","sig":"' + "A" * 86 + '=="}'
+    many = ",".join([signature] * MAX_SIGNATURES)
+    payload = "A" * (MEGABYTE - len(many) - 64)
+    yield "signatures", f'{{"payload":"{payload}","payloadType":"x","signatures":[{many}]}}'.encode()
+
+
+def _statements() -> Iterator[tuple[str, bytes]]:
+    yield from _json_inputs(768 << 10)
+    for name, statement in zip(("directory", "fleet", "configs", "keys"), log_seeds.statements(), strict=False):
+        head, predicate, rest = statement.partition(b'"predicate":{')
+        yield f"many members of {name}", head + predicate + _filled(b'"a":0,', (768 << 10) - len(statement)) + rest
+
+
+def _receipt(proofs: int) -> bytes:
+    """Return a receipt of so many proofs, each as long as they come, of which none is right."""
+    proof = cbor2.dumps([MAX_TREE_SIZE, 0, [bytes(32)] * MAX_PROOF_HASHES])
+    headers = cbor2.dumps({1: -7, 395: 1, 15: {1: "https://log.example"}})
+    unprotected = {396: {-1: [proof] * proofs}}
+    return cbor2.dumps(cbor2.CBORTag(18, [headers, unprotected, None, bytes(64)]))
+
+
+def _receipts() -> Iterator[tuple[str, bytes]]:
+    yield from _cbor_inputs(lambda body: b"\xd2\x84\x40\xa1\x18\x63" + body[:60_000] + b"\x40\x40")
+    yield "proofs", _receipt(MAX_PROOFS)
+
+
+def _signed_statements() -> Iterator[tuple[str, bytes]]:
+    yield from _cbor_inputs(lambda body: b"\xd2\x84\x40\xa1\x19\x01\x8a" + body + b"\x40\x40")
+    message = make_statement()
+    receipts: list[cbor_general.CborItem] = [_receipt(MAX_PROOFS)] * MAX_RECEIPTS
+    yield "receipts", transparent(message, *receipts).encode()
+
+
 def _anything() -> Iterator[tuple[str, bytes]]:
     yield "zeros", bytes(MEGABYTE)
     yield "ones", b"\xff" * MEGABYTE
@@ -369,5 +409,10 @@ _INPUTS: Final[Mapping[str, Callable[[], Iterator[tuple[str, bytes]]]]] = {
     "policy-item": _policy_items,
     "proof": lambda: _cbor_inputs(lambda body: b"\x87\x6dconfsec proof\x02" + body),
     "proof-contents": _cbor_inputs,
+    "dsse-envelope": _envelopes,
+    "statement": _statements,
+    "statement-foreign": _statements,
+    "cose-receipt": _receipts,
+    "signed-statement": _signed_statements,
 }
 """The inputs for each target of `tests/fuzz` that reads more than a few kilobytes."""

@@ -61,7 +61,7 @@ PROOF_CONSISTENCY: Final = -2
 MAX_RECEIPT: Final = 65_536
 """A receipt has at most so many bytes: a proof has at most 2 KiB."""
 
-MAX_PROOFS: Final = 16
+MAX_PROOFS: Final = 8
 """A receipt has at most so many proofs of a type. Each may cost the check of a signature."""
 
 _USAGE: Final = "RFC 9942, section 4.3"

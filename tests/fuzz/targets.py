@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from confsec.errors import ConfsecError
+from confsec.errors import ConfsecError, TransparencyError
 from confsec.protocol import cbor
 from confsec.protocol.cbor_general import decode as decode_general_cbor
 from confsec.protocol.checkpoint import Checkpoint
@@ -31,6 +31,7 @@ from confsec.protocol.cmw_messages import (
 from confsec.protocol.corim import Corim
 from confsec.protocol.corim_signed import SignedCorim
 from confsec.protocol.cose import CoseSign1
+from confsec.protocol.dsse import Envelope
 from confsec.protocol.ear import Ear
 from confsec.protocol.eat_tokens import DetachedBundle, decode_cwt
 from confsec.protocol.fleet import FleetRecord
@@ -51,10 +52,16 @@ from confsec.protocol.platforms import (
     TPM_LOG,
     TPM_QUOTE,
 )
+from confsec.protocol.predicates import read_predicate
 from confsec.protocol.proof import _compute, _open_envelope, replay_proof
 from confsec.protocol.rats import EvidenceVerifier, VerificationRequest
+from confsec.protocol.receipt import Receipt, verify_consistency_receipt, verify_inclusion_receipt
+from confsec.protocol.statement import Statement
+from confsec.protocol.tile_paths import Tile, decode_entries, encode_entries
+from confsec.protocol.tiles import TileTree
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import TrustedLog
+from confsec.protocol.transparent_statement import SignedStatement, verify_transparent_statement
 from confsec.protocol.witness_policy import WitnessPolicy
 from confsec.tee import measured_boot
 from confsec.tee.azure import HclReport, RuntimeData
@@ -79,7 +86,10 @@ from confsec.tee.tpm.statement import AkStatement, SignedAkStatement
 from confsec.tee.tpm.structures import Attest, CreationData, PublicArea
 from confsec.tee.tpm.verifier import TpmVerifier
 from confsec.tee.x509 import Certificate, RevocationList, decode_chain
-from tests.fuzz import seeds
+from tests.fuzz import log_seeds, seeds
+from tests.protocol import receipt_cases
+from tests.protocol.statement_cases import ALICE, BOB
+from tests.protocol.test_merkle import LEAVES, root_of
 from tests.tee.composites import EPOCH
 
 __all__ = ["TARGETS", "Target"]
@@ -294,6 +304,55 @@ def _checkpoint(data: bytes) -> SignedNote:
     return note
 
 
+def _receipt(data: bytes) -> Receipt:
+    receipt = Receipt.decode(data)
+    _read(lambda: verify_inclusion_receipt(receipt, LEAVES[1], receipt_cases.LOG, at=receipt_cases.AT))
+    old = root_of(LEAVES[:3])
+    _read(lambda: verify_consistency_receipt(receipt, 3, old, receipt_cases.LOG, at=receipt_cases.AT))
+    return receipt
+
+
+def _signed_statement(data: bytes) -> SignedStatement:
+    statement = SignedStatement.decode(data)
+    verify = partial(verify_transparent_statement, statement, receipt_cases.ISSUER, [receipt_cases.LOG])
+    _read(partial(verify, at=receipt_cases.AT))
+    return statement
+
+
+def _statement_of(data: bytes) -> Statement:
+    statement = Statement.decode(data)
+    _read(lambda: _predicate(statement))
+    return statement
+
+
+def _predicate(statement: Statement) -> None:
+    predicate = read_predicate(statement)
+    assert predicate.to_statement(*statement.subjects) == statement, "a predicate is written in another way"
+
+
+def _envelope(data: bytes) -> Envelope:
+    envelope = Envelope.decode(data)
+    _read(lambda: envelope.verify([ALICE, BOB], threshold=2))
+    assert Envelope.decode(envelope.encode()) == envelope
+    return envelope
+
+
+def _tiles(data: bytes) -> TileTree:
+    """Read the tiles of a tree, one behind the other: only the right ones lead to its root."""
+    given = {}
+    for tile in log_seeds.tiles():
+        given[tile], data = data[: 32 * tile.width], data[32 * tile.width :]
+    if data:
+        raise TransparencyError("there is more than the tiles")
+    tree = TileTree(log_seeds.SIZE, log_seeds.ROOT, given)
+    tree.inclusion_proof(299)
+    return tree
+
+
+def _all_tiles(*_: object) -> bytes:
+    return b"".join(log_seeds.tiles().values())
+
+
 def _encode(value: Any) -> bytes:
     encoded: bytes = value.encode()
     return encoded
@@ -428,6 +487,24 @@ TARGETS: Final = (
         make_seeds=lambda: (seeds.witness_policy(),),
     ),
     Target(name="trusted-log", decode=TrustedLog.decode, make_seeds=lambda: (seeds.trusted_log(),), encode=_encode),
+    Target(name="tiles", decode=_tiles, make_seeds=lambda: (_all_tiles(),), encode=_all_tiles),
+    Target(
+        name="tile-path",
+        decode=lambda data: Tile.from_path(_text(data)),
+        make_seeds=lambda: (b"tile/0/000", b"tile/3/x001/x234/067.p/12"),
+        encode=lambda tile: tile.path.encode(),
+    ),
+    Target(
+        name="entry-bundle",
+        decode=partial(decode_entries, width=3),
+        make_seeds=lambda: (log_seeds.BUNDLE,),
+        encode=encode_entries,
+    ),
+    Target(name="dsse-envelope", decode=_envelope, make_seeds=log_seeds.envelopes),
+    Target(name="statement", decode=_statement_of, make_seeds=log_seeds.statements, encode=_encode),
+    Target(name="statement-foreign", decode=Statement.decode_foreign, make_seeds=log_seeds.statements),
+    Target(name="cose-receipt", decode=_receipt, make_seeds=log_seeds.receipts),
+    Target(name="signed-statement", decode=_signed_statement, make_seeds=log_seeds.signed_statements),
     # Whole verifiers
     *_verifier(_SNP, "sev-snp", SEV_SNP, SNP_CERTIFICATES, SNP_CRL),
     *_verifier(_SNP, "sev-snp-svsm", SVSM_MANIFEST),

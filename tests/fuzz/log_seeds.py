@@ -1,0 +1,64 @@
+"""What fuzzing of logs begins with: receipts, statements, envelopes, and the files of a tree."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from confsec.protocol.merkle import CompactRange, leaf_hash
+from confsec.protocol.tile_paths import Tile, encode_entries
+from confsec.protocol.tiles import new_tiles
+from tests.protocol import statement_cases
+from tests.protocol.receipt_cases import make_receipt, make_statement, receipt_for, transparent
+from tests.protocol.test_merkle import LEAVES
+from tests.protocol.token_keys import ED25519, P256
+
+__all__ = ["BUNDLE", "ROOT", "SIZE", "envelopes", "receipts", "signed_statements", "statements", "tiles"]
+
+SIZE: Final = 300
+"""How many entries the tree of the tiles has: two tiles, and one above."""
+
+_HASHES: Final = [leaf_hash(b"%d" % number) for number in range(SIZE)]
+
+ROOT: Final = CompactRange().append(*_HASHES).root
+"""The root of that tree."""
+
+BUNDLE: Final = encode_entries([b"", b"one", bytes(300)])
+"""A bundle of three entries."""
+
+
+def receipts() -> tuple[bytes, ...]:
+    """Return receipts of an entry, of growth, and of much."""
+    return (
+        make_receipt(LEAVES[:5], included=(1,)),
+        make_receipt(LEAVES[:7], grown_from=(3,), detached=False),
+        make_receipt(LEAVES[:9], included=(1, 8), grown_from=(3, 8), claims={1: "https://log.example", 4: 1.5, 5: 0}),
+    )
+
+
+def signed_statements() -> tuple[bytes, ...]:
+    """Return statements with a receipt, with several, and with a payload elsewhere."""
+    message, detached = make_statement(), make_statement(detached=True)
+    return (
+        transparent(message, receipt_for(message)).encode(),
+        transparent(message, *receipts(), b"", receipt_for(message)).encode(),
+        transparent(detached, receipt_for(detached)).encode(),
+    )
+
+
+def statements() -> tuple[bytes, ...]:
+    """Return a statement of each type."""
+    return tuple(statement.encode() for _, statement in statement_cases.STATEMENTS)
+
+
+def envelopes() -> tuple[bytes, ...]:
+    """Return a statement of each type in an envelope that two signed."""
+    return tuple(
+        statement.to_envelope().sign(ED25519).sign(P256).encode() for _, statement in statement_cases.STATEMENTS
+    )
+
+
+@cache
+def tiles() -> dict[Tile, bytes]:
+    """Return the tiles of a tree."""
+    return new_tiles(0, {}, _HASHES)
