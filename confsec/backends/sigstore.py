@@ -5,13 +5,15 @@ ones: whoever runs this decides whom to trust, and when that changes. Times come
 this machine only keeps keys of the trusted root from counting before their time.
 
 sigstore-python verifies the certificate, the signed times, the entry of the log and the signature. Bundles are read
-strictly before that, and who signed is decided here: exactly one name in the certificate, and one issuer.
+strictly before that, and who signed is decided here: exactly one name in the certificate, and one issuer. So is whether
+the log was in service then: sigstore-python lets each key of the root count for all times.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self, TypeVar, final
 
@@ -45,6 +47,7 @@ try:
     from sigstore.hashes import Hashed
     from sigstore.models import Bundle, TrustedRoot
     from sigstore.verify import Verifier
+    from sigstore_models.bundle.v1 import Bundle as BundleMessage
     from sigstore_models.common.v1 import HashAlgorithm
     from sigstore_models.trustroot.v1 import TrustedRoot as TrustedRootMessage
 except ImportError as _exc:
@@ -62,8 +65,7 @@ _USER_NAME: Final = ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
 _OIDS: Final = "Sigstore, fulcio/docs/oid-info.md"
 _BUNDLE: Final = "Sigstore, sigstore_bundle.proto"
 _ROOT: Final = "Sigstore, sigstore_trustroot.proto"
-_ENVELOPES: Final = frozenset({"dsseEnvelope", "dsse_envelope"})
-_SIGNATURES: Final = frozenset({"messageSignature", "message_signature"})
+_CONTENT: Final = frozenset({"dsseEnvelope", "dsse_envelope", "messageSignature", "message_signature"})
 _MAX_REASON: Final = 160
 
 
@@ -79,7 +81,8 @@ class SigstoreVerifier:
         """Read a trusted root (sigstore_trustroot.proto, as JSON). Raises `ConfigError`."""
         try:
             json_general.decode(trusted_root, what="a trusted root", limit=MAX_TRUSTED_ROOT)
-            root = TrustedRoot(TrustedRootMessage.from_json(trusted_root))
+            message = TrustedRootMessage.from_json(trusted_root)
+            root = TrustedRoot(message)
             root.get_timestamp_authorities()  # else they are first read when a bundle needs them
             self._verifier: Final = Verifier(trusted_root=root)
         except Exception as exc:
@@ -87,6 +90,7 @@ class SigstoreVerifier:
                 "a trusted root of Sigstore cannot be used", got=_reason(exc), section=_ROOT,
                 hint="Take trusted_root.json of the instance whose signers you name.",
             ) from exc  # fmt: skip
+        self._logs: Final = message.tlogs
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
@@ -104,10 +108,10 @@ class SigstoreVerifier:
         Raises `DecodeError` and `LimitError` for what is no bundle, `TransparencyError` if somebody else signed it, and
         `VerificationError` for all else that is wrong.
         """
-        read, has_envelope = _read(bundle)
-        if not has_envelope:
+        message = _read(bundle)
+        if message.dsse_envelope is None:
             raise DecodeError("a bundle signs a file, and no envelope", section=_BUNDLE)
-        return self._verify_envelope(read, identities)
+        return self._verify_envelope(message, identities)
 
     def verify_artifact(self, bundle: bytes, digest: bytes, identities: Sequence[SigstoreIdentity]) -> SignedArtifact:
         """Check that one of `identities` signed the file with this SHA-256 digest, or a statement that it is about.
@@ -116,22 +120,44 @@ class SigstoreVerifier:
         """
         if len(digest) != DIGEST_SIZE:
             raise DecodeError("a file has no SHA-256 digest", got=f"{len(digest)} bytes", want=f"{DIGEST_SIZE} bytes")
-        read, has_envelope = _read(bundle)
-        if has_envelope:
-            signed = self._verify_envelope(read, identities)
+        message = _read(bundle)
+        if message.dsse_envelope is not None:
+            signed = self._verify_envelope(message, identities)
             _require_subject(signed, digest)
             return SignedArtifact(signed.identity, signed.subject, digest)
-        signer = _Signer(identities)
         hashed = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest)
-        _verified(lambda: self._verifier.verify_artifact(hashed, read, signer))
+        signer = _Signer(identities)
+        self._verify(message, lambda bundle: self._verifier.verify_artifact(hashed, bundle, signer))
         identity, subject, _ = signer.found()
         return SignedArtifact(identity, subject, digest)
 
-    def _verify_envelope(self, bundle: Bundle, identities: Sequence[SigstoreIdentity]) -> SignedBundle:
+    def _verify_envelope(self, message: BundleMessage, identities: Sequence[SigstoreIdentity]) -> SignedBundle:
         signer = _Signer(identities)
-        payload_type, payload = _verified(lambda: self._verifier.verify_dsse(bundle, signer))
+        payload_type, payload = self._verify(message, lambda bundle: self._verifier.verify_dsse(bundle, signer))
         identity, subject, spki = signer.found()
         return SignedBundle(identity, subject, spki, payload_type, payload)
+
+    def _verify(self, message: BundleMessage, verify: Callable[[Bundle], _T]) -> _T:
+        """Let sigstore-python verify a bundle, and check that its log was in service."""
+        bundle = _parsed(lambda: Bundle(message))
+        try:
+            verified = verify(bundle)
+            self._check_log(message, bundle.signing_certificate)
+        except ConfsecError:
+            raise
+        except Exception as exc:  # what is in a bundle reaches the parsers of five libraries: they raise what they like
+            raise VerificationError("a bundle of Sigstore does not verify", got=_reason(exc)) from exc
+        return verified
+
+    def _check_log(self, message: BundleMessage, certificate: Certificate) -> None:
+        """Check that the log of the entry counted when it was made: at its time, if that is signed, or the signer's."""
+        entry = message.verification_material.tlog_entries[0]
+        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        if entry.integrated_time and entry.inclusion_promise:
+            begin = end = datetime.fromtimestamp(entry.integrated_time, UTC)
+        periods = [log.public_key.valid_for for log in self._logs if log.log_id.key_id == entry.log_id.key_id]
+        if not any(each is None or (each.start <= end and (each.end is None or begin <= each.end)) for each in periods):
+            raise VerificationError("the log of a bundle was not in service then", got=f"{begin:%Y-%m-%d %H:%M:%S} UTC")
 
 
 class _Signer:
@@ -164,27 +190,21 @@ class _Signer:
         return self._found
 
 
-def _read(data: bytes) -> tuple[Bundle, bool]:
-    """Read a bundle, and say whether it holds an envelope. It holds either that or the signature of a file."""
+def _read(data: bytes) -> BundleMessage:
     value = json_general.decode(data, what="a bundle", limit=MAX_BUNDLE)
     members = json_general.as_object(value, what="a bundle")
     # A oneof. With both, sigstore-python verifies one of them with the signed times of the other.
-    content = members.keys() & (_ENVELOPES | _SIGNATURES)
+    content = members.keys() & _CONTENT
     if len(content) != 1:
         raise DecodeError("a bundle holds one envelope or one signature", got=len(content), section=_BUNDLE)
+    return _parsed(lambda: BundleMessage.from_json(data))
+
+
+def _parsed(parse: Callable[[], _T]) -> _T:
     try:
-        return Bundle.from_json(data), bool(content & _ENVELOPES)
+        return parse()
     except Exception as exc:
         raise DecodeError("a bundle of Sigstore cannot be read", got=_reason(exc), section=_BUNDLE) from exc
-
-
-def _verified(verify: Callable[[], _T]) -> _T:
-    try:
-        return verify()
-    except ConfsecError:
-        raise
-    except Exception as exc:  # what is in a bundle reaches the parsers of five libraries, which raise what they like
-        raise VerificationError("a bundle of Sigstore does not verify", got=_reason(exc)) from exc
 
 
 def _require_subject(signed: SignedBundle, digest: bytes) -> None:

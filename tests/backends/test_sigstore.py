@@ -333,6 +333,56 @@ def test_a_trusted_root_that_cannot_be_used_is_a_wrong_setting(root: bytes) -> N
         SigstoreVerifier(root)
 
 
+def validity(start: str, end: str | None = None) -> SigstoreVerifier:
+    period = {"start": start} | ({} if end is None else {"end": end})
+    return SigstoreVerifier(changed(INSTANCE.trusted_root, "tlogs", 0, "publicKey", "validFor", to=period))
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("2026-11-28T07:00:00Z", None), ("2020-01-01T00:00:00Z", "2026-11-28T07:00:00Z")]
+)
+def test_a_log_counts_while_it_is_in_service(start: str, end: str | None) -> None:
+    assert validity(start, end).verify_envelope(BUNDLE, [CAROL]).payload == STATEMENT.encode()
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("2026-11-28T07:00:01Z", None), ("2020-01-01T00:00:00Z", "2026-11-28T06:59:59Z")]
+)
+def test_a_log_does_not_count_when_it_is_not_in_service(start: str, end: str | None) -> None:
+    with pytest.raises(VerificationError, match="not in service"):
+        validity(start, end).verify_envelope(BUNDLE, [CAROL])
+
+
+def test_a_log_that_the_root_names_otherwise_does_not_count() -> None:
+    root = changed(INSTANCE.trusted_root, "tlogs", 0, "logId", "keyId", to="AAAA")
+    with pytest.raises(VerificationError, match="not in service"):
+        SigstoreVerifier(root).verify_envelope(BUNDLE, [CAROL])
+
+
+@pytest.mark.vectors
+@pytest.mark.parametrize(("end", "good"), [("2025-09-04T00:00:00Z", True), ("2025-05-01T00:00:00Z", False)])
+def test_a_log_whose_times_nobody_signs_has_to_serve_while_the_certificate_holds(
+    published: Path,
+    end: str,
+    good: bool,  # noqa: FBT001 - a column
+) -> None:
+    root = json.loads((published / "trusted_root" / "staging.json").read_bytes())
+    folder = published / "sigstore-python"
+    bundle = (folder / "staging-rekor-v2.txt.sigstore.json").read_bytes()
+    log_id = json.loads(bundle)["verificationMaterial"]["tlogEntries"][0]["logId"]
+    for log in root["tlogs"]:
+        if log["logId"] == log_id:
+            log["publicKey"]["validFor"]["end"] = end
+    verifier = SigstoreVerifier(json.dumps(root).encode())
+    signer = SigstoreIdentity("signer", "https://github.com/login/oauth", "jku@goto.fi")
+    signed = digest((folder / "staging-rekor-v2.txt").read_bytes())
+    if good:
+        assert verifier.verify_artifact(bundle, signed, [signer]).subject == "jku@goto.fi"
+        return
+    with pytest.raises(VerificationError, match="not in service"):
+        verifier.verify_artifact(bundle, signed, [signer])
+
+
 # --- Whom a certificate names
 
 
