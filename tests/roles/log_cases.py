@@ -107,8 +107,7 @@ async def witnesses_running(
         yield network
 
 
-@asynccontextmanager
-async def log_running(
+def make_log(
     folder: Path,
     network: Network,
     *,
@@ -116,10 +115,16 @@ async def log_running(
     storage: LogStorage | None = None,
     clock: Clock = now,
     **settings: Any,
-) -> AsyncGenerator[tuple[Log, AsgiTransport]]:
-    """Run a log over its witnesses."""
+) -> Log:
+    """Return a log over its witnesses."""
     config = log_config(folder, **settings)
-    log = Log(config, statements=statements, storage=storage, transport=network, clock=clock)
+    return Log(config, statements=statements, storage=storage, transport=network, clock=clock)
+
+
+@asynccontextmanager
+async def log_running(folder: Path, network: Network, **settings: Any) -> AsyncGenerator[tuple[Log, AsgiTransport]]:
+    """Run a log that `make_log` makes."""
+    log = make_log(folder, network, **settings)
     async with log.lifespan():
         yield log, AsgiTransport(log)
 
