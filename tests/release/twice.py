@@ -1,11 +1,10 @@
 """`make dist` twice, under two of everything that could get into what is built: `python -m tests.release.twice BIN`.
 
-Two clones of this repository in two folders, at two times, under two umasks, locales and time zones, with stray files in
-one of them. With `--everything`, which needs root and `faketime`, the second is built by another user, and in 2031. Both
-digests of each file are printed, and the exit status is 1 if any two differ.
+Two clones of this repository in two folders, at two times, under two umasks, locales and time zones, with stray files
+in one of them. With `--everything`, which needs root and `faketime`, the second is built by another user, and in 2031.
+Both digests of each file are printed, and the exit status is 1 if any two differ.
 
-BIN is the folder of the commands of an environment in which confsec is installed with its extra `release`. With
-`--everything`, the other user has to be able to read it.
+BIN is the folder of the commands of an environment in which confsec is installed with its extra `release`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -58,17 +56,23 @@ OTHER_USER = Surroundings(
 )  # fmt: skip
 
 
-def dist(surroundings: Surroundings, work: Path, commands: Path) -> dict[str, str]:
+def dist(surroundings: Surroundings, work: Path, commands: Path, commit: str) -> dict[str, str]:
     """Return the digest of every file that `make dist` makes there."""
     folder, home = work / surroundings.folder / "clone", work / surroundings.folder / "home"
     home.mkdir(parents=True)
-    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, folder], check=True)
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", "--no-checkout", ROOT, folder], check=True)
+    subprocess.run(["git", "-C", folder, "checkout", "--quiet", "--detach", commit], check=True)
     _prepare(surroundings, work / surroundings.folder, folder)
     # The environment is that of `commands`, so nothing is set up in the clone.
     command = ["make", "dist", f"BIN={commands}", "--old-file=.venv/.test"]
     if surroundings.faked_time:
         command = ["faketime", surroundings.faked_time, *command]
-    _run(command, surroundings, folder, surroundings.environment(home))
+    if surroundings.user is not None:
+        command = [*_as_user(surroundings.user), *command]
+    subprocess.run(
+        command, check=True, cwd=folder, env=surroundings.environment(home), umask=surroundings.umask,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
     return {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "dist").iterdir())}
 
 
@@ -83,21 +87,19 @@ def _prepare(surroundings: Surroundings, above: Path, folder: Path) -> None:
             os.chown(path, surroundings.user, surroundings.user)
 
 
-def _run(command: list[str], surroundings: Surroundings, folder: Path, environment: Mapping[str, str]) -> None:
-    user = surroundings.user
-    groups = [] if user is not None else None
-    subprocess.run(
-        command, check=True, cwd=folder, env=environment, umask=surroundings.umask,
-        stdout=subprocess.DEVNULL, user=user, group=user, extra_groups=groups,
-    )  # fmt: skip
+def _as_user(user: int) -> list[str]:
+    """Return what turns root into another user, who can still read BIN below root's home."""
+    override = [f"--{kind}-caps=+dac_override" for kind in ("inh", "ambient")]
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *override]
 
 
 def twice(second: Surroundings, commands: Path) -> list[tuple[str, str, str]]:
     """Return, for each file of a release, its name and its digest in each of the two surroundings."""
+    head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
     with tempfile.TemporaryDirectory(prefix="confsec-twice-") as made:
         work = Path(made)
         work.chmod(0o755)  # another user has to get to his clone
-        one, two = (dist(surroundings, work, commands) for surroundings in (ONE, second))
+        one, two = (dist(surroundings, work, commands, head.stdout.strip()) for surroundings in (ONE, second))
     return [(name, one.get(name, "missing"), two.get(name, "missing")) for name in sorted(one.keys() | two.keys())]
 
 
