@@ -9,6 +9,8 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, final
@@ -20,24 +22,26 @@ from attrs import field, frozen
 
 from confsec.backends import system
 from confsec.backends.api import Clock, Headers, HttpRequest, HttpResponse, Transport, header
+from confsec.backends.trusted_logs import SqliteTrustedLogs
 from confsec.errors import (
     ConfigError,
     ConfsecError,
     DecodeError,
     LimitError,
     LocalProtocolError,
-    PeerError,
     UnknownKeyError,
 )
 from confsec.issuer_client import IssuerClient
 from confsec.protocol.bhttp import Request
-from confsec.protocol.directory import MAX_DIRECTORY, IssuerEntry, ServiceDirectory, check_web_url
+from confsec.protocol.directory import IssuerEntry, ServiceDirectory
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.machine import RandBytes
 from confsec.protocol.newest_seen import NewestSeen
 from confsec.protocol.oblivious import OUTER_HEADERS
 from confsec.protocol.policy import PRODUCTION, Policy
 from confsec.protocol.private import INNER_AUTHORITY, PrivateContentReceived, PrivateResponseStarted
 from confsec.protocol.proof import Proof, TokenUse
+from confsec.protocol.service_logs import LoggedDirectory
 from confsec.protocol.session import (
     DEFAULT_CANDIDATES,
     AppraisalDue,
@@ -48,12 +52,11 @@ from confsec.protocol.session import (
     SessionEvent,
 )
 from confsec.protocol.token_http import TokenCredentials
+from confsec.protocol.transparency import TrustedLog
+from confsec.service_reader import Service, ServiceReader
 from confsec.wallet import Taken, Wallet
 
 __all__ = ["EXTENSION", "MAX_ANSWER", "MAX_REQUEST", "Answer", "Client", "PrivateInfo", "Service", "private_info"]
-
-Service = str | Path | ServiceDirectory
-"""Where a service is described: the path of a directory file, its URL, or the directory itself."""
 
 MAX_REQUEST: Final = (8 << 20) - (64 << 10)
 """A request body has at most this many bytes: with its head it is sealed as a whole, in a bucket of 8 MiB."""
@@ -118,6 +121,7 @@ class Client:
         candidates: int = DEFAULT_CANDIDATES,
         wallet: Wallet | None = None,
         pin: bytes = b"",
+        memory: Path | None = None,
         transport: Transport | None = None,
         source_address: str | None = None,
         randbytes: RandBytes = system.randbytes,
@@ -125,15 +129,18 @@ class Client:
     ) -> None:
         """Prepare a client; the first request reads the directory.
 
-        `service` is the path or the URL of a directory file, or a `ServiceDirectory`. `policy` says what must be
-        checked before a prompt is sealed. `candidates` is how many nodes can read a request, 1 to 16. Where a service
-        takes tokens, `wallet` keeps them; it stays the
-        caller's. `pin` is the digest that the directory must have. `source_address` is the local address to connect
-        from.
+        `service` is a `LogRoot`, or the path of its file: directory and fleets are taken from the logs that it names.
+        A directory file, its URL or a `ServiceDirectory` are in no log, and only a policy that waives that accepts
+        them. `policy` says what must be checked before a prompt is sealed. `candidates` is how many nodes can read a
+        request, 1 to 16. Where a service takes tokens, `wallet` keeps them; it stays the caller's. `pin` is the digest
+        that the root, or the directory, must have. `memory` is the file in which is remembered how far the logs had
+        grown, so that nobody is shown older ones; without it that lasts as long as the client. `source_address` is the
+        local address to connect from.
         """
         self._wallet = wallet
-        self._pin = pin
-        self._service = service
+        self._memory = SqliteTrustedLogs(memory)
+        self._opened = False
+        self._reader = ServiceReader(service, pin=pin, transport=self._use_transport, memory=self._memory, clock=clock)
         self._policy = policy
         self._candidates = candidates
         self._transport = transport
@@ -142,6 +149,7 @@ class Client:
         self._clock = clock
         self._newest = NewestSeen()  # of the client and not of a session: a new directory makes a new session
         self._refreshing = anyio.Lock()
+        self._reading = anyio.Lock()
         self._loaded: _Loaded | None = None
 
     async def __aenter__(self) -> Self:
@@ -153,7 +161,8 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections. Idempotent."""
+        """Close the connections and the memory. Idempotent."""
+        await self._memory.aclose()
         if self._transport is not None:
             await self._transport.aclose()
 
@@ -259,6 +268,11 @@ class Client:
         return await self._wallet.fetch(issuer, self._issuer_client(loaded, issuer, self._wallet), count)
 
     @property
+    def first_contact(self) -> bool:
+        """Whether nothing was remembered of the service's logs, so that the root file alone vouches for them."""
+        return self._reader.first_contact
+
+    @property
     def pays(self) -> bool:
         """Whether the client has a wallet."""
         return self._wallet is not None
@@ -293,7 +307,14 @@ class Client:
             session = loaded.session
             if stale is not None and session.fleet_id != stale and not session.needs_fleet(self._clock()):
                 return
-            await self._fetch_all(loaded, session.fetch_fleet(now=self._clock()))
+            if loaded.root is None:
+                await self._fetch_all(loaded, session.fetch_fleet(now=self._clock()))
+            else:
+                await self._memory.advance(loaded.root.fleet.origin, partial(self._fetch_logged, loaded))
+
+    async def _fetch_logged(self, loaded: _Loaded, fleet_log: TrustedLog) -> _Fetched:
+        await self._fetch_all(loaded, loaded.session.fetch_fleet(now=self._clock(), fleet_log=fleet_log))
+        return _Fetched(loaded.session.fleet_log or fleet_log)
 
     async def _fetch_all(self, loaded: _Loaded, events: list[SessionEvent]) -> None:
         """Do what the session asks for, side by side, until it asks for nothing more."""
@@ -339,6 +360,8 @@ class Client:
     async def _load_fresh(self) -> _Loaded:
         """Have a fleet record that is fresh enough. If the gateway has new keys, read the directory again, once."""
         loaded = await self._load()
+        if loaded.is_old(self._clock()):
+            loaded = await self._reload(loaded)
         try:
             await self._refresh(loaded, stale=b"")
         except UnknownKeyError:
@@ -348,27 +371,35 @@ class Client:
 
     async def _load(self) -> _Loaded:
         if self._loaded is None:
-            directory = await self._read_directory()
+            source = await self._read_service()
             if self._loaded is None:  # another task may have been quicker
-                self._loaded = self._make(directory)
+                self._loaded = self._make(source)
         return self._loaded
 
     async def _reload(self, loaded: _Loaded) -> _Loaded:
         """Read the directory again: the gateway's keys may have changed."""
-        directory = await self._read_directory()
-        if self._loaded is loaded and directory != loaded.directory:
-            self._loaded = self._make(directory)
+        source = await self._read_service()
+        if self._loaded is loaded and source != loaded.source:
+            self._loaded = self._make(source)
         return self._loaded or loaded
 
-    def _make(self, directory: ServiceDirectory) -> _Loaded:
+    async def _read_service(self) -> ServiceDirectory | LoggedDirectory:
+        async with self._reading:
+            if not self._opened:
+                await self._memory.open()
+                self._opened = True
+            return await self._reader.read()
+
+    def _make(self, source: ServiceDirectory | LoggedDirectory) -> _Loaded:
         session = ClientSession(
-            directory,
+            source,
             policy=self._policy,
             randbytes=self._randbytes,
             candidates=self._candidates,
             newest=self._newest,
         )
-        return _Loaded(directory, session, self._use_transport())
+        directory = source.in_effect.directory if isinstance(source, LoggedDirectory) else source
+        return _Loaded(source, directory, session, self._use_transport(), self._clock())
 
     def _use_transport(self) -> Transport:
         if self._transport is None:
@@ -378,44 +409,32 @@ class Client:
             self._transport = HttpTransport(source_address=self._source_address)
         return self._transport
 
-    async def _read_directory(self) -> ServiceDirectory:
-        directory = await self._read_any_directory()
-        if self._pin and directory.digest != self._pin:
-            raise ConfigError(
-                "the directory is not the one that is pinned",
-                got=directory.digest.hex(),
-                want=self._pin.hex(),
-                hint="Compare the digest with other users before you pin another",
-            )
-        return directory
-
-    async def _read_any_directory(self) -> ServiceDirectory:
-        if isinstance(self._service, ServiceDirectory):
-            return self._service
-        if isinstance(self._service, str) and self._service.startswith(("http://", "https://")):
-            return await self._fetch_directory(self._service)
-        return await _read_directory_file(Path(self._service))
-
-    async def _fetch_directory(self, url: str) -> ServiceDirectory:
-        check_web_url(url, "the address of the directory")
-        content = bytearray()
-        async with self._use_transport().stream(HttpRequest(method="GET", url=url)) as response:
-            if response.status != 200:
-                raise PeerError("the directory could not be fetched", status=response.status, section="")
-            async for part in response.content:
-                content += part
-                if len(content) > MAX_DIRECTORY:
-                    raise LimitError("the directory is too long", want=f"at most {MAX_DIRECTORY} bytes")
-        return _parse_directory(bytes(content), url)
-
 
 @frozen
 class _Loaded:
     """What a client has after its first use."""
 
+    source: ServiceDirectory | LoggedDirectory
     directory: ServiceDirectory
     session: ClientSession
     transport: Transport
+    read_at: datetime
+
+    @property
+    def root(self) -> LogRoot | None:
+        """The root, where the directory is in a log."""
+        return self.source.root if isinstance(self.source, LoggedDirectory) else None
+
+    def is_old(self, now: datetime) -> bool:
+        """Tell whether the directory's log is to be read again: in half the time that the witnesses' word counts."""
+        return self.root is not None and now - self.read_at >= self.root.directory.maximum_age / 2
+
+
+@frozen
+class _Fetched:
+    """A fleet that was fetched, and what to remember of its log."""
+
+    trusted: TrustedLog
 
 
 @final
@@ -511,21 +530,3 @@ def _progress(events: list[SessionEvent]) -> list[PrivateProgress]:
 def _content(events: list[SessionEvent]) -> bytes:
     """Return what these events bring of the answer, in one piece: small chunks cost the caller a turn each."""
     return b"".join(event.event.data for event in _progress(events) if isinstance(event.event, PrivateContentReceived))
-
-
-async def _read_directory_file(path: Path) -> ServiceDirectory:
-    try:
-        data = await anyio.Path(path).read_bytes()
-    except OSError as exc:
-        raise ConfigError(
-            f"the directory {path} cannot be read: {exc.strerror}",
-            hint="Name the file or the URL that the operator of the service gave you",
-        ) from exc
-    return _parse_directory(data, str(path))
-
-
-def _parse_directory(data: bytes, source: str) -> ServiceDirectory:
-    try:
-        return ServiceDirectory.from_toml(data.decode("utf-8"))
-    except UnicodeDecodeError as exc:
-        raise ConfigError(f"the directory {source} is not text in UTF-8") from exc

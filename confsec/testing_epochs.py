@@ -9,6 +9,8 @@ import anyio
 
 from confsec.backends.api import EpochSource
 from confsec.protocol.epoch import Epoch
+from confsec.protocol.log_root import LogRoot
+from confsec.protocol.service_state import read_epoch
 
 __all__ = ["check_epoch_source"]
 
@@ -16,17 +18,21 @@ _BRIEFLY = 0.05
 
 
 async def check_epoch_source(
-    source: EpochSource, *, begin_next: Callable[[], Awaitable[None]] | None = None, limit: float = 30.0
+    source: EpochSource,
+    *,
+    begin_next: Callable[[], Awaitable[None]] | None = None,
+    limit: float = 30.0,
+    root: LogRoot | None = None,
 ) -> None:
     """Check that a source of epochs does what `EpochSource` promises.
 
-    `begin_next` makes it come to the next epoch, if that does not happen by itself within a few seconds. Everything
-    together may take `limit` seconds.
+    `root` is what its beacons are read under, if they are those of a log. `begin_next` makes it come to the next epoch,
+    if that does not happen by itself within a few seconds. Everything together may take `limit` seconds.
     """
     with anyio.fail_after(limit):
         seen = [await source.current()]
         for _ in range(3):
-            seen.append(await _check_next(source, seen[-1], begin_next))
+            seen.append(await _check_next(source, seen[-1], begin_next, root))
         for before, after in pairwise(seen):
             assert before.began < after.began, "an epoch does not begin later than the one before"
             assert before.beacon != after.beacon, "two epochs have one beacon"
@@ -35,9 +41,11 @@ async def check_epoch_source(
         await _check_cancellation(source)
 
 
-async def _check_next(source: EpochSource, epoch: Epoch, begin_next: Callable[[], Awaitable[None]] | None) -> Epoch:
+async def _check_next(
+    source: EpochSource, epoch: Epoch, begin_next: Callable[[], Awaitable[None]] | None, root: LogRoot | None
+) -> Epoch:
     """Wait for the next epoch with two tasks at once, as a router and its nodes do."""
-    assert Epoch.from_beacon(epoch.beacon) == epoch, "the beacon says something else than the epoch"
+    assert read_epoch(epoch.beacon, root) == epoch, "the beacon says something else than the epoch"
     found: list[Epoch] = []
 
     async def wait() -> None:

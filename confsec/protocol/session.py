@@ -239,18 +239,17 @@ class ClientSession:
         randbytes: RandBytes,
         candidates: int = DEFAULT_CANDIDATES,
         newest: NewestSeen | None = None,
-        fleet_log: TrustedLog | None = None,
     ) -> None:
         """Begin with nothing trusted. `candidates` is from 1 to 16.
 
-        `newest` is what sessions before have seen, and `fleet_log` what is remembered of the fleet's log. With a
-        directory that is in a log, fleets are taken from theirs alone. Raises what `find_directory` raises.
+        `newest` is what sessions before have seen. With a directory that is in a log, fleets are taken from theirs
+        alone. Raises what `find_directory` raises.
         """
         if not 1 <= candidates <= MAX_RECIPIENTS:
             raise LocalProtocolError("a request is sealed to 1 to 16 candidates", got=candidates)
         self._logged = directory if isinstance(directory, LoggedDirectory) else None
         self._directory = directory.in_effect.directory if isinstance(directory, LoggedDirectory) else directory
-        self._fleet_log = fleet_log
+        self._fleet_log: TrustedLog | None = None
         self._reading: _LogReading | None = None
         self._policy = policy
         self._randbytes = randbytes
@@ -281,17 +280,20 @@ class ClientSession:
         """What to remember of the fleet's log; None where there is none, or nothing was read yet."""
         return self._fleet_log
 
-    def fetch_fleet(self, *, now: datetime) -> list[SessionEvent]:
-        """Ask for the newest fleet record. A fetch that is under way is dropped."""
+    def fetch_fleet(self, *, now: datetime, fleet_log: TrustedLog | None = None) -> list[SessionEvent]:
+        """Ask for the newest fleet record. A fetch that is under way is dropped.
+
+        `fleet_log` is what is remembered of the fleet's log, if not by this session.
+        """
         self._fetches.clear()
         self._coming = self._reading = None
         if self._logged is None:
             return [self._begin_fetch(FLEET_PATH, MAX_FLEET_RECORD)]
         log = self._logged.root.fleet
+        trusted = fleet_log or self._fleet_log or TrustedLog(log.origin)
         update = StateUpdate(
-            self._fleet_log or TrustedLog(log.origin), self._logged.root.witnesses, at=now, maximum_age=log.epoch,
-            entries=2, firsts=Firsts.NEWEST,
-        )  # fmt: skip
+            trusted, self._logged.root.witnesses, at=now, maximum_age=log.epoch, entries=2, firsts=Firsts.NEWEST
+        )
         self._reading = _LogReading(self._logged, update)
         return self._read_on(self._reading)
 

@@ -16,13 +16,13 @@ from typing import Final, final
 
 from attrs import frozen
 
-from confsec.errors import ConfsecError, ForkedLogError, LocalProtocolError, TransparencyError
+from confsec.errors import ConfsecError, LocalProtocolError, TransparencyError
 from confsec.protocol.log_state import LogState, StateEntry
 from confsec.protocol.tile_paths import TILE_WIDTH, Tile
 from confsec.protocol.tiles import tile_at, tiles_for_consistency, tiles_for_root
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import CosignedCheckpoint, TrustedLog
-from confsec.protocol.tree_reader import CHECKPOINT_PATH, LoggedEntry, TreeReader
+from confsec.protocol.tree_reader import CHECKPOINT_PATH, LoggedEntry, TreeReader, verify_growth
 from confsec.protocol.witness_policy import WitnessPolicy
 
 __all__ = ["Firsts", "StateNews", "StateUpdate"]
@@ -159,17 +159,11 @@ class StateUpdate:
         return TlogProof.decode(self._proofs[_first_path(entries[-1].index)]).checkpoint
 
     def _advance(self, reader: TreeReader, cosigned: CosignedCheckpoint) -> TrustedLog:
-        grown = 0 < self._trusted.size < cosigned.checkpoint.size
-        proof = reader.tree.consistency_proof(self._trusted.size) if grown else ()
-        try:
-            return self._trusted.advance_to(cosigned, proof)
-        except TransparencyError as exc:
-            # The proof was computed from tiles that lead to the new root, so it cannot be the proof that is wrong.
-            raise ForkedLogError(
-                "the log did not only grow: its tree does not begin with the one that was seen",
-                got=f"{cosigned.checkpoint.size} entries", want=f"the {self._trusted.size} entries that were seen",
-                section="RFC 9162, section 2.1.4", hint="Keep both checkpoints: their signatures show it to everybody",
-            ) from exc  # fmt: skip
+        proof: tuple[bytes, ...] = ()
+        if 0 < self._trusted.size < cosigned.checkpoint.size:
+            proof = reader.tree.consistency_proof(self._trusted.size)
+            verify_growth(self._trusted.size, self._trusted.root, reader.tree, proof)
+        return self._trusted.advance_to(cosigned, proof)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

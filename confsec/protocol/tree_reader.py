@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from confsec.errors import ConfsecError, ForkedLogError, LimitError, LocalProtocolError, TransparencyError
 from confsec.protocol.checkpoint import Checkpoint
+from confsec.protocol.epoch import MAX_BEACON
 from confsec.protocol.merkle import HASH_SIZE, verify_consistency
 from confsec.protocol.note import MAX_NOTE
 from confsec.protocol.tile_paths import (
@@ -30,6 +31,7 @@ from confsec.protocol.tlog_proof import MAX_TLOG_PROOF
 from confsec.protocol.witness_policy import MAX_POLICY
 
 __all__ = [
+    "BEACON_PATH",
     "CHECKPOINT_PATH",
     "MAX_ENTRIES",
     "MAX_ENTRY_BYTES",
@@ -38,6 +40,9 @@ __all__ = [
     "body_limit",
     "verify_growth",
 ]
+
+BEACON_PATH: Final = "beacon"
+"""Where a log of fleets has the checkpoint that names the epoch."""
 
 CHECKPOINT_PATH: Final = "checkpoint"
 """Where a log serves its newest checkpoint, below its prefix (C2SP tlog-tiles, APIs)."""
@@ -52,6 +57,7 @@ _SECTION: Final = "C2SP tlog-tiles, Partial Tiles"
 _BUNDLES: Final = "tile/entries/"
 _LIMITS: Final = (
     (CHECKPOINT_PATH, MAX_NOTE),
+    (BEACON_PATH, MAX_BEACON),
     ("witnesses", MAX_POLICY),
     ("proof/", MAX_TLOG_PROOF),
     (_BUNDLES, TILE_WIDTH * (MAX_ENTRY_SIZE + 2)),

@@ -7,9 +7,12 @@ proof, once a quorum of witnesses has seen it.
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl
@@ -18,9 +21,10 @@ import anyio
 import anyio.to_thread
 from attrs import frozen
 
-from confsec.backends.api import Clock, Headers, Transport
+from confsec.backends.api import Clock, Headers, Transport, header
 from confsec.backends.http import HttpLimits, HttpTransport
 from confsec.backends.key_files import read_private_file
+from confsec.backends.log_beacon import BeaconKeeper
 from confsec.backends.log_objects import storage_at
 from confsec.backends.log_publisher import POLICY_PATH, LogPublisher
 from confsec.backends.log_session import CHECKPOINT_PATH
@@ -33,9 +37,11 @@ from confsec.protocol.log_admission import LogAdmission
 from confsec.protocol.note_keys import Signer
 from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.tile_paths import MAX_ENTRY_SIZE
+from confsec.protocol.tree_reader import BEACON_PATH
 from confsec.protocol.witness_policy import WitnessPolicy
 from confsec.roles.asgi import Exchange, Handler, NotFoundError, Role, in_background
 from confsec.roles.config import RoleConfig, at_least, setting
+from confsec.roles.log_page import CONTENT_POLICY, page_file
 
 __all__ = ["Log", "LogConfig"]
 
@@ -44,6 +50,11 @@ _BYTES: Final = "application/octet-stream"
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _SECONDS: Final = "public, max-age=2"
 """A checkpoint's "headers SHOULD prevent caching beyond a few seconds" (C2SP tlog-tiles, Checkpoints)."""
+
+_NOSNIFF: Final = ("x-content-type-options", "nosniff")
+_PAGE: Final[Headers] = (("content-security-policy", CONTENT_POLICY), ("referrer-policy", "no-referrer"), _NOSNIFF)
+_BUNDLES: Final = "tile/entries/"
+_GZIP: Final = re.compile(r"gzip(;q=(1(\.0*)?|0\.[0-9]*[1-9][0-9]*))?")
 
 
 @frozen(kw_only=True)
@@ -65,6 +76,9 @@ class LogConfig(RoleConfig):
     )
     recosign_seconds: float = setting(
         60.0, help="Seconds after which an unchanged tree is cosigned again.", check=at_least(0.01)
+    )
+    epoch_seconds: int = setting(
+        0, help="Seconds that an epoch lasts, for the log of a service's fleets: its checkpoints name them. 0: none."
     )
     witness_timeout: float = setting(10.0, help="Seconds that witnesses have to answer.", check=at_least(0.01))
     max_body: int = setting(MAX_ENTRY_SIZE, help="The largest request body in bytes; larger ones get 413.")
@@ -104,8 +118,11 @@ class Log(Role):
                 ("POST", "/append"): self._append,
                 ("GET", "/status"): self._get_status,
                 ("GET", f"/{CHECKPOINT_PATH}"): self._get_checkpoint,
+                ("GET", f"/{BEACON_PATH}"): self._get_beacon,
                 ("GET", f"/{POLICY_PATH}"): self._get_policy,
                 ("GET", "/proof/*"): self._get_proof,
+                ("GET", "/"): self._get_page,
+                ("GET", "/page/*"): self._get_page,
             },
         )
 
@@ -175,12 +192,20 @@ class Log(Role):
         try:
             await self._writer.open()
             await self._publisher.open()
-            async with in_background(self._publisher.run):
+            async with in_background(self._publisher.run, *self._keepers(policy)):
                 yield
         finally:
             await self._writer.aclose()
             if self._transport is None:
                 await transport.aclose()
+
+    def _keepers(self, policy: WitnessPolicy) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
+        """Yield what begins epochs, if this is the log of a service's fleets."""
+        if self._config.epoch_seconds:
+            epoch = timedelta(seconds=self._config.epoch_seconds)
+            yield BeaconKeeper(
+                self._publisher, self._files, policy, origin=self._writer.origin, epoch=epoch, clock=self._now
+            ).run
 
     async def _read_statements(self) -> LogAdmission | None:
         config, statements = self._config, self._statements
@@ -220,6 +245,9 @@ class Log(Role):
     async def _get_checkpoint(self, exchange: Exchange) -> None:
         await self._serve_file(exchange, CHECKPOINT_PATH, _TEXT, _SECONDS)
 
+    async def _get_beacon(self, exchange: Exchange) -> None:
+        await self._serve_file(exchange, BEACON_PATH, _TEXT, _SECONDS)
+
     async def _get_policy(self, exchange: Exchange) -> None:
         await self._serve_file(exchange, POLICY_PATH, _TEXT, _SECONDS)
 
@@ -229,6 +257,14 @@ class Log(Role):
     async def _get_tile(self, exchange: Exchange) -> None:
         await self._serve_file(exchange, exchange.path[1:], _BYTES, _FOREVER)
 
+    async def _get_page(self, exchange: Exchange) -> None:
+        name = exchange.path.removeprefix("/").removeprefix("page/") or "index.html"
+        found = await anyio.to_thread.run_sync(page_file, name)
+        if found is None:
+            raise NotFoundError
+        kind, data = found
+        await exchange.answer(200, (("content-type", kind), ("cache-control", "no-cache"), *_PAGE), data)
+
     async def _serve_file(self, exchange: Exchange, path: str, kind: str, caching: str) -> None:
         try:
             file = await anyio.to_thread.run_sync(self._files.get, path)
@@ -236,8 +272,25 @@ class Log(Role):
             raise NotFoundError from exc
         if file is None:
             raise NotFoundError
-        fields: Headers = (("content-type", kind), ("cache-control", caching), ("x-content-type-options", "nosniff"))
-        await exchange.answer(200, fields, file.data)
+        fields: Headers = (("content-type", kind), ("cache-control", caching), _NOSNIFF)
+        data = file.data
+        if path.startswith(_BUNDLES):
+            # "Entry bundles SHOULD be compressed at the HTTP layer" (C2SP tlog-tiles, Log entries).
+            fields = (*fields, ("vary", "accept-encoding"))
+            if _takes_gzip(exchange.headers):
+                data = await anyio.to_thread.run_sync(_compress, data)
+                fields = (*fields, ("content-encoding", "gzip"))
+        await exchange.answer(200, fields, data)
+
+
+def _takes_gzip(headers: Headers) -> bool:
+    """Say whether a client asks for gzip, and not with the weight 0 (RFC 9110, section 12.5.3)."""
+    accepted = (header(headers, "accept-encoding") or "").lower().replace(" ", "").split(",")
+    return any(map(_GZIP.fullmatch, accepted))
+
+
+def _compress(data: bytes) -> bytes:
+    return gzip.compress(data, compresslevel=6, mtime=0)
 
 
 async def _read_keys(path: str) -> list[Signer]:

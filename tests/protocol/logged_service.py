@@ -64,10 +64,8 @@ class LoggedService(Service):
         )  # fmt: skip
         return LoggedDirectory(root, read(update, self.world.directories.files(self.now)).state)
 
-    def session(self, *, policy: Policy = UNSAFE_UNATTESTED, fleet_log: TrustedLog | None = None) -> ClientSession:
-        return ClientSession(
-            self.logged_directory(), policy=policy, randbytes=seeded_randbytes("client"), fleet_log=fleet_log
-        )
+    def session(self, *, policy: Policy = UNSAFE_UNATTESTED) -> ClientSession:
+        return ClientSession(self.logged_directory(), policy=policy, randbytes=seeded_randbytes("client"))
 
     def run(self, session: ClientSession, events: list[SessionEvent]) -> list[SessionEvent]:
         """Answer everything that the session sends until it sends nothing more."""
@@ -85,8 +83,8 @@ class LoggedService(Service):
                 done.append(event)
         return done
 
-    def refresh(self, session: ClientSession) -> list[SessionEvent]:
-        return self.run(session, session.fetch_fleet(now=self.now))
+    def refresh(self, session: ClientSession, fleet_log: TrustedLog | None = None) -> list[SessionEvent]:
+        return self.run(session, session.fetch_fleet(now=self.now, fleet_log=fleet_log))
 
     def sealed(self, session: ClientSession) -> RequestSealed:
         """Ask once, and return what was checked before."""

@@ -131,7 +131,7 @@ def test_a_client_that_saw_a_fleet_log_is_not_shown_an_older_one() -> None:
     service.now += MINUTE
     service.overlay = {**old, "checkpoint": service.world.fleets.note(service.now, size=1)}
     with pytest.raises(RolledBackLogError):
-        service.refresh(service.session(fleet_log=remembered))
+        service.refresh(service.session(), remembered)
 
 
 def test_a_client_is_not_shown_another_branch_of_the_fleet_log() -> None:
