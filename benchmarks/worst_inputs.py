@@ -412,6 +412,7 @@ _INPUTS: Final[Mapping[str, Callable[[], Iterator[tuple[str, bytes]]]]] = {
     "dsse-envelope": _envelopes,
     "statement": _statements,
     "statement-foreign": _statements,
+    "statement-rules": _tomls,
     "cose-receipt": _receipts,
     "signed-statement": _signed_statements,
 }

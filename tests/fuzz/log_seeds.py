@@ -6,6 +6,9 @@ from functools import cache
 from typing import Final
 
 from confsec.protocol.merkle import CompactRange, leaf_hash
+from confsec.protocol.predicates import DirectoryStatement, ModelDigests, RevokedKind
+from confsec.protocol.statement_policy import StatementPolicy, StatementRule
+from confsec.protocol.statement_rules import to_toml
 from confsec.protocol.tile_paths import Tile, encode_entries
 from confsec.protocol.tiles import new_tiles
 from tests.protocol import statement_cases
@@ -13,7 +16,7 @@ from tests.protocol.receipt_cases import make_receipt, make_statement, receipt_f
 from tests.protocol.test_merkle import LEAVES
 from tests.protocol.token_keys import ED25519, P256
 
-__all__ = ["BUNDLE", "ROOT", "SIZE", "envelopes", "receipts", "signed_statements", "statements", "tiles"]
+__all__ = ["BUNDLE", "ROOT", "SIZE", "envelopes", "receipts", "rules", "signed_statements", "statements", "tiles"]
 
 SIZE: Final = 300
 """How many entries the tree of the tiles has: two tiles, and one above."""
@@ -56,6 +59,18 @@ def envelopes() -> tuple[bytes, ...]:
     return tuple(
         statement.to_envelope().sign(ED25519).sign(P256).encode() for _, statement in statement_cases.STATEMENTS
     )
+
+
+def rules() -> bytes:
+    """Return rules for statements, as a file."""
+    alice, bob = statement_cases.ALICE, statement_cases.BOB
+    rule = StatementRule(
+        signers=(bob, alice), threshold=2, subject_names=frozenset({"service.example"}), max_age=statement_cases.DAY,
+        newest_only=True,
+    )  # fmt: skip
+    anything = StatementRule(signers=(alice,), threshold=1, subject_names=None, max_age=None, newest_only=False)
+    revoked = frozenset({(RevokedKind.KEY, bytes(32))})
+    return to_toml(StatementPolicy({DirectoryStatement.TYPE: rule, ModelDigests.TYPE: anything}, revoked)).encode()
 
 
 @cache

@@ -57,6 +57,8 @@ from confsec.protocol.proof import _compute, _open_envelope, replay_proof
 from confsec.protocol.rats import EvidenceVerifier, VerificationRequest
 from confsec.protocol.receipt import Receipt, verify_consistency_receipt, verify_inclusion_receipt
 from confsec.protocol.statement import Statement
+from confsec.protocol.statement_policy import StatementPolicy
+from confsec.protocol.statement_rules import from_toml, to_toml
 from confsec.protocol.tile_paths import Tile, decode_entries, encode_entries
 from confsec.protocol.tiles import TileTree
 from confsec.protocol.tlog_proof import TlogProof
@@ -337,6 +339,16 @@ def _envelope(data: bytes) -> Envelope:
     return envelope
 
 
+def _rules(data: bytes) -> StatementPolicy:
+    rules = from_toml(_text(data))
+    _read(lambda: _written_rules(rules))  # a key under two names is read, and no file can say which one is meant
+    return rules
+
+
+def _written_rules(rules: StatementPolicy) -> None:
+    assert from_toml(to_toml(rules)) == rules
+
+
 def _tiles(data: bytes) -> TileTree:
     """Read the tiles of a tree, one behind the other: only the right ones lead to its root."""
     given = {}
@@ -503,6 +515,7 @@ TARGETS: Final = (
     Target(name="dsse-envelope", decode=_envelope, make_seeds=log_seeds.envelopes),
     Target(name="statement", decode=_statement_of, make_seeds=log_seeds.statements, encode=_encode),
     Target(name="statement-foreign", decode=Statement.decode_foreign, make_seeds=log_seeds.statements),
+    Target(name="statement-rules", decode=_rules, make_seeds=lambda: (log_seeds.rules(),)),
     Target(name="cose-receipt", decode=_receipt, make_seeds=log_seeds.receipts),
     Target(name="signed-statement", decode=_signed_statement, make_seeds=log_seeds.signed_statements),
     # Whole verifiers

@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from confsec.errors import ConfsecError
+from confsec.protocol.predicates import PREDICATES
+from confsec.protocol.statement import Statement
+from tests.fuzz import log_seeds
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets import TARGETS, Target
 from tests.support import ROOT
@@ -42,6 +45,10 @@ def run(target: Target, data: bytes) -> None:
         target.run(data)
     except ConfsecError:
         return
+
+
+def test_statements_of_every_type_are_seeds() -> None:
+    assert {Statement.decode(seed).predicate_type for seed in log_seeds.statements()} == set(PREDICATES)
 
 
 def test_targets_have_names_of_their_own() -> None:
