@@ -60,6 +60,14 @@ def test_core_and_extras_state_the_oldest_version_they_work_with() -> None:
     assert [requirement for requirement in requirements if not re.search(r"[>=]=\d", requirement)] == []
 
 
+def test_build_backend_is_pinned_to_one_version_wherever_it_is_named() -> None:
+    system = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
+    [pinned] = system["requires"]
+    assert re.fullmatch(r"uv_build==[0-9.]+", pinned)
+    named = {item for items in EXTRAS.values() for item in items if package(item) == "uv-build"}
+    assert named == {pinned.replace("_", "-")}
+
+
 def test_wheel_has_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
     files = {
         str(path.relative_to(ROOT))
