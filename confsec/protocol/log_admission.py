@@ -14,10 +14,8 @@ from typing import Final, final
 from attrs import field, frozen
 
 from confsec.errors import ConfsecError, TransparencyError
-from confsec.protocol import json_general
-from confsec.protocol.dsse import MAX_ENVELOPE, Envelope
 from confsec.protocol.predicates import read_predicate
-from confsec.protocol.sigstore import is_bundle
+from confsec.protocol.sigstore import read_envelope
 from confsec.protocol.statement import Statement, encode_canonical
 from confsec.protocol.statement_policy import StatementPolicy
 
@@ -61,13 +59,13 @@ class LogAdmission:
         Raises `DecodeError` for what is no statement, `VerificationError` if too few of the signers signed it, and
         `TransparencyError` for one that does not count.
         """
-        predicate_type = Statement.decode(_payload(entry)).predicate_type
+        predicate_type = Statement.decode(read_envelope(entry).payload).predicate_type
         self._policy.verify(entry, predicate_type=predicate_type, at=at)
 
     def identify(self, entry: bytes) -> StatementIdentity | None:
         """Return what tells a statement apart; None for an entry that is none, as another policy may have let it in."""
         try:
-            statement = Statement.decode(_payload(entry))
+            statement = Statement.decode(read_envelope(entry).payload)
             issued = read_predicate(statement).issued
         except ConfsecError:
             return None
@@ -75,14 +73,3 @@ class LogAdmission:
         names = [statement.predicate_type, *(subject.name for subject in statement.subjects)]
         subject = sha256(encode_canonical([*names])).digest() if rule is not None and rule.newest_only else b""
         return StatementIdentity(statement.digest, int(issued.timestamp()), subject)
-
-
-def _payload(entry: bytes) -> bytes:
-    """Return what an envelope holds, or the one in a bundle of Sigstore. Nothing is verified."""
-    if is_bundle(entry):
-        bundle = json_general.as_object(
-            json_general.decode(entry, what="a bundle", limit=MAX_ENVELOPE), what="a bundle"
-        )
-        envelope = json_general.as_object(bundle.get("dsseEnvelope"), what="the envelope of a bundle")
-        return Envelope.decode(json_general.encode(envelope)).payload
-    return Envelope.decode(entry).payload

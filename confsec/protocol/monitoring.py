@@ -16,13 +16,12 @@ from typing import Final, final
 from attrs import field, frozen
 
 from confsec.errors import ConfsecError, DecodeError, LimitError
-from confsec.protocol import json_general
-from confsec.protocol.dsse import MAX_ENVELOPE, Envelope
-from confsec.protocol.json_general import JsonItem, as_object
+from confsec.protocol.dsse import Envelope
+from confsec.protocol.json_general import JsonItem
 from confsec.protocol.json_members import encode_time, time_of
 from confsec.protocol.latest_statements import LatestStatements
 from confsec.protocol.predicates import Revocation
-from confsec.protocol.sigstore import is_bundle
+from confsec.protocol.sigstore import read_envelope
 from confsec.protocol.statement import Statement
 from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.tree_reader import LoggedEntry
@@ -171,7 +170,7 @@ class EntryExaminer:
     def _judge(self, data: bytes, at: datetime) -> tuple[Statement | None, str | None]:
         """Return the statement of an entry, if it is one, and why it is refused, if it is."""
         try:
-            statement = Statement.decode_foreign(_envelope(data).payload)
+            statement = Statement.decode_foreign(read_envelope(data).payload)
         except ConfsecError as exc:
             return None, str(exc) if self._statements_only else None
         try:
@@ -200,17 +199,9 @@ class EntryExaminer:
             names, digests = frozenset[str](), {sha256(data).digest()}
         else:
             names = frozenset(subject.name for subject in statement.subjects)
-            digests = {sha256(data).digest(), *_digests_of(_envelope(data), statement)}
+            digests = {sha256(data).digest(), *_digests_of(read_envelope(data), statement)}
         found = [*sorted(names & self._watch.subjects), *sorted(each.hex() for each in digests & self._watch.digests)]
         return list(found)
-
-
-def _envelope(data: bytes) -> Envelope:
-    """Read the envelope of an entry, or the one in a bundle of Sigstore. Raises `DecodeError` and `LimitError`."""
-    if not is_bundle(data):
-        return Envelope.decode(data)
-    bundle = as_object(json_general.decode(data, what="a bundle", limit=MAX_ENVELOPE), what="a bundle")
-    return Envelope.decode(json_general.encode(bundle.get("dsseEnvelope")))
 
 
 def _issued(statement: Statement, at: datetime) -> datetime:

@@ -14,11 +14,13 @@ from typing import Final, TypeVar, final
 
 from attrs import field, frozen
 
+from confsec.backends.trusted_root import open_trusted_root
 from confsec.errors import ConfigError, ConfsecError
 from confsec.protocol import toml_general
 from confsec.protocol.directory import check_web_url
 from confsec.protocol.json_members import DIGEST_SIZE
 from confsec.protocol.monitoring import Watch
+from confsec.protocol.sigstore import BundleVerifier
 from confsec.protocol.statement import check_name
 from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.statement_rules import from_toml
@@ -124,14 +126,17 @@ def _log(table: _Table, folder: Path) -> MonitoredLog:
         raise ConfigError(f"{table.what}: this is no name for a log", want="small letters, digits, points and dashes")
     origin = table.take("origin", str)
     watch = table.table("watch")
-    statements = table.take("statements", str, "")
+    statements, root = table.take("statements", str, ""), table.take("trusted_root", str, "")
+    if root and not statements:
+        raise ConfigError(f"{table.what}: trusted_root is for the identities of statements", hint="Name those too")
+    bundles = open_trusted_root(folder / root if root else None)
     log = MonitoredLog(
         name=name,
         origin=origin,
         policy=_policy(folder / table.take("witnesses", str), origin),
         sources=tuple(_source(each, folder) for each in table.texts("sources", _MAX_SOURCES)),
         maximum_age=timedelta(seconds=table.number("maximum_age", 86_400.0)),
-        statements=from_toml(_read(folder / statements, "the statement policy")) if statements else None,
+        statements=_statements(folder / statements, bundles) if statements else None,
         watch=Watch() if watch is None else _watch(watch),
         report_new=table.take("report_new", bool, True),
         any_entries=table.take("any_entries", bool, False),
@@ -140,6 +145,10 @@ def _log(table: _Table, folder: Path) -> MonitoredLog:
     if not log.sources or len(set(log.sources)) != len(log.sources):
         raise ConfigError(f"{table.what}: sources are none, or one stands twice", want='sources = ["https://…"]')
     return log
+
+
+def _statements(path: Path, bundles: BundleVerifier | None) -> StatementPolicy:
+    return from_toml(_read(path, "the statement policy"), bundles=bundles)
 
 
 def _policy(path: Path, origin: str) -> WitnessPolicy:

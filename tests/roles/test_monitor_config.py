@@ -6,14 +6,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
+from confsec.backends.trusted_root import open_trusted_root
 from confsec.errors import ConfigError
 from confsec.protocol.monitoring import Watch
+from confsec.protocol.sigstore import SigstoreIdentity
+from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.statement_rules import to_toml
 from confsec.protocol.witness_policy import WitnessPolicy
 from confsec.roles.monitor_config import MonitorConfig
+from confsec.testing import LocalSigstore
 from tests.protocol.test_monitoring import POLICY as STATEMENTS
 from tests.protocol.test_transparency import KNOWN, ORIGIN, POLICY
+from tests.support import needs_packages
 
 WHOLE = f"""
 version = 1
@@ -71,6 +77,22 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path: Path) ->
     assert log.watch == Watch(
         frozenset({bytes.fromhex("a" * 64), bytes.fromhex("b" * 64)}), frozenset({"service.example"})
     )
+
+
+def test_identities_of_sigstore_need_a_trusted_root(tmp_path: Path) -> None:
+    needs_packages("sigstore")
+    carol = SigstoreIdentity("carol", "https://token.example", "carol@example.com")
+    rules = {name: evolve(rule, signers=(carol,), threshold=1) for name, rule in STATEMENTS.rules.items()}
+    (tmp_path / "root.json").write_bytes(LocalSigstore().trusted_root)
+    policy = StatementPolicy(rules, bundles=open_trusted_root(tmp_path / "root.json"))
+    (tmp_path / "identities.toml").write_text(to_toml(policy))
+    named = LEAST + 'statements = "identities.toml"\n'
+    (log,) = load(tmp_path, named + 'trusted_root = "root.json"\n').logs
+    assert log.statements == policy
+    with pytest.raises(ConfigError, match="nothing verifies"):
+        load(tmp_path, named)
+    with pytest.raises(ConfigError, match="Name those too"):
+        load(tmp_path, LEAST + 'trusted_root = "root.json"\n')
 
 
 def test_what_is_not_said_is_strict(tmp_path: Path) -> None:
