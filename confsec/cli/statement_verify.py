@@ -11,6 +11,7 @@ import click
 from attrs import frozen
 
 from confsec.backends import system
+from confsec.backends.trusted_root import open_trusted_root
 from confsec.cli.output import console, print_json, read_bytes, run_async
 from confsec.cli.printable import printable
 from confsec.cli.statement_checks import Logged, Question, Verdict, verify_statement
@@ -119,11 +120,7 @@ def _read_rules(path: Path, trusted_root: Path | None) -> StatementPolicy:
         text = read_bytes(path, "the policy").decode("utf-8")
     except UnicodeDecodeError as exc:
         raise ConfigError(f"the policy {path} is not text in UTF-8") from exc
-    if trusted_root is None:
-        return statement_rules.from_toml(text)
-    from confsec.backends.sigstore import SigstoreVerifier  # of an extra
-
-    return statement_rules.from_toml(text, bundles=SigstoreVerifier.from_file(trusted_root))
+    return statement_rules.from_toml(text, bundles=open_trusted_root(trusted_root))
 
 
 def _logged(wanted: _Options) -> Logged | None:

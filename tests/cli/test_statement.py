@@ -565,7 +565,6 @@ def test_a_folder_has_to_be_the_model(capsys: pytest.CaptureFixture[str]) -> Non
         (["--proof", "d.proof", "--witnesses", "two", "--origin", "log.example/none"], "does not know this log"),
         (["--policy", "d.proof"], "TOML"),
         (["--policy", "image"], "UTF-8"),
-        (["--trusted-root", "nowhere"], "trusted root"),
     ],
 )
 def test_wrong_input_is_said(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
