@@ -27,7 +27,7 @@ from confsec.protocol.cbor_general import CborItem, CborKey, as_array
 from confsec.protocol.cose import DEFAULT_ALGORITHMS, MAX_SIGN1, CoseSign1
 from confsec.protocol.known_issuer import HEADER_CWT_CLAIMS, HeaderClaims, KnownIssuer
 from confsec.protocol.merkle import leaf_hash
-from confsec.protocol.receipt import HEADER_RECEIPTS, Receipt, SignedRoot, verify_inclusion_receipt
+from confsec.protocol.receipt import HEADER_RECEIPTS, HEADER_VDS, Receipt, SignedRoot, verify_inclusion_receipt
 
 __all__ = ["MAX_RECEIPTS", "SignedStatement", "VerifiedTransparentStatement", "verify_transparent_statement"]
 
@@ -58,6 +58,9 @@ class SignedStatement:
         message = CoseSign1.decode(data, limit=limit)
         if not message.tagged:
             raise DecodeError("a signed statement is not tagged as COSE_Sign1", section=_SIGNED)
+        # A log names itself in receipts as an issuer does in statements. What it signs there is a root.
+        if HEADER_VDS in message.headers:
+            raise DecodeError("a receipt is no signed statement", section=_SIGNED)
         listed = as_array(message.unprotected.get(HEADER_RECEIPTS, []), what="the receipts of a statement")
         if len(listed) > MAX_RECEIPTS:
             raise LimitError("a statement has too many receipts", got=len(listed), want=f"at most {MAX_RECEIPTS}")

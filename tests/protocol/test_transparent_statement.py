@@ -202,6 +202,10 @@ def test_a_receipt_is_for_the_signature_too() -> None:
         (evolve(STATEMENT, unprotected={HEADER_RECEIPTS: {}}).encode(), "not an array"),
         (evolve(STATEMENT, unprotected={HEADER_RECEIPTS: [b"", 1]}).encode(), "no byte string"),
         (evolve(STATEMENT, protected=cbor_general.encode({15: [1]})).encode(), "not a map"),
+        (
+            receipt_for(STATEMENT, claims={1: LOG.issuer, 2: "a tree"}, detached=False),
+            "a receipt is no signed statement",
+        ),
         (b"", "ends early"),
     ],
 )
