@@ -31,6 +31,7 @@ from confsec.backends.log_session import CHECKPOINT_PATH
 from confsec.backends.log_storage import LogStorage
 from confsec.backends.log_writer import LogWriter
 from confsec.backends.system import now
+from confsec.backends.trusted_root import open_trusted_root
 from confsec.errors import BackendError, ConfigError, ConfsecError, DecodeError
 from confsec.protocol import statement_rules
 from confsec.protocol.log_admission import LogAdmission
@@ -68,6 +69,9 @@ class LogConfig(RoleConfig):
     )
     index: str = setting(help="A SQLite file that says where entries stand; it is made anew when it is lost.")
     statements: str = setting("", help="A TOML file that says whose statements the log takes: docs/statements.md.")
+    trusted_root: str = setting(
+        "", help="A file with the trusted root of Sigstore, where `statements` names identities."
+    )
     unsafe_any_entry: bool = setting(
         False, help="Take entries of any kind from anybody who can reach the log, without a statement policy."
     )
@@ -211,7 +215,9 @@ class Log(Role):
         config, statements = self._config, self._statements
         if statements is None and config.statements:
             data = await _read_file(config.statements, "the statement policy")
-            statements = statement_rules.from_toml(_text(data, config.statements))
+            root = Path(config.trusted_root) if config.trusted_root else None
+            bundles = await anyio.to_thread.run_sync(open_trusted_root, root)
+            statements = statement_rules.from_toml(_text(data, config.statements), bundles=bundles)
         if (statements is None) is not config.unsafe_any_entry:
             raise ConfigError(
                 "a log has a statement policy, or says that it takes any entry, and not both",
