@@ -115,9 +115,9 @@ def read_commit(repository: Path, commit: str) -> SourceTree:
 
 def _files(repository: Path, tree: str) -> Iterator[SourceFile]:
     """Yield the files of a tree: folders of one depth are read in one go, and then all files."""
-    folders, files = [("", tree)], []
+    folders, files = [("", tree)], list[tuple[str, str, bool]]()
     while folders:
-        below = []
+        below: list[tuple[str, str]] = []
         trees = _read_objects(repository, "tree", [id_ for _, id_ in folders])
         for (prefix, _), content in zip(folders, trees, strict=True):
             for mode, name, id_ in _entries(content, id_size=len(tree) // 2):

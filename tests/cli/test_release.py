@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -143,6 +144,25 @@ def test_wrong_input_of_a_build_is_a_line_and_status_2(
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_what_the_extra_brings_is_named_when_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    project = make_project(tmp_path / "project")
+    monkeypatch.delitem(sys.modules, "confsec.release.sbom", raising=False)
+    monkeypatch.setitem(sys.modules, "cyclonedx.model", None)
+    assert run(["release", "build", "--source", str(project), "--out", str(tmp_path / "dist")]) == 2
+    assert "pip install 'confsec-protocol[release]'" in capsys.readouterr().err
+    assert not (tmp_path / "dist").exists()
+
+
+def test_wheel_without_a_statement_is_verified_without_what_makes_bills(
+    released: Released, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "confsec.release.sbom", raising=False)
+    monkeypatch.setitem(sys.modules, "cyclonedx.model", None)
+    assert released.verify() == 0
 
 
 # --- Saying it --------------------------------------------------------------------------------------------------------

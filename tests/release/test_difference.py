@@ -66,6 +66,11 @@ TAMPERED: list[tuple[str, Step, Difference]] = [
         Difference("small_thing/data.bin", "byte 2", "07", "02"),
     ),
     (
+        "bytes that are no text",
+        with_data(WORDS, lambda data: b"\xff" + data[1:]),
+        Difference(WORDS, "byte 0", "ff4e45203d20310a", "4f4e45203d20310a"),
+    ),
+    (
         "the time of a member",
         with_info(WORDS, setter("date_time", (2026, 11, 28, 1, 2, 4))),
         Difference(WORDS, "time", "2026-11-28 01:02:04", "1980-01-01 00:00:00"),
