@@ -16,6 +16,7 @@ from confsec.cli.role_commands import role_command
 from confsec.errors import ConfigError
 from confsec.protocol import cbor
 from confsec.roles.config import one_of, setting
+from confsec.roles.log_epochs import read_root
 from confsec.roles.manifests import describe_file, describe_place
 from confsec.roles.node import Node, NodeConfig
 from confsec.tee.choose import AUTO, TEES, TPM_AKS, VTPMS, TeeOptions, choose_attester
@@ -120,7 +121,8 @@ async def make_node(config: NodeCommandConfig) -> Node:
     chosen = await choose_attester(config.tee, options)
     if config.tee == AUTO:
         click.echo(f"confsec node: {chosen.account}", err=True)
-    return Node(config, engine, attester=chosen.attester, describe_engine=lambda: describe_engine(config))
+    root = read_root(config.root) if config.root else None
+    return Node(config, engine, attester=chosen.attester, describe_engine=lambda: describe_engine(config), root=root)
 
 
 command: click.Command = role_command(

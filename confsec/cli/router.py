@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
+from confsec.backends.dsse_keys import read_dsse_key
 from confsec.cli.role_commands import role_command
 from confsec.cli.service import choose_policy
 from confsec.errors import ConfigError
 from confsec.protocol.policy import Policy
+from confsec.roles.log_epochs import read_root
 from confsec.roles.redeemer import TokenRedeemer
 from confsec.roles.router import Router, RouterConfig
 
@@ -20,8 +22,10 @@ __all__ = ["command", "make_router"]
 def make_router(config: RouterConfig) -> Router:
     """Return the router that the configuration asks for. Raises `ConfigError` and `MissingExtraError`."""
     policy = _policy(config)
+    root = read_root(config.root) if config.root else None
+    key = read_dsse_key(Path(config.statement_key)) if config.statement_key else None
     if not config.directory:
-        return Router(config, policy=policy)
+        return Router(config, policy=policy, root=root, statement_key=key)
     if config.unsafe_no_tokens:
         raise ConfigError("directory and unsafe_no_tokens exclude each other", hint="Take tokens, or let everybody in")
     if not config.token_store:
@@ -30,7 +34,7 @@ def make_router(config: RouterConfig) -> Router:
 
     grace = timedelta(seconds=config.token_grace)
     tokens = TokenRedeemer(Path(config.directory), open_token_store(config.token_store), grace=grace)
-    return Router(config, policy=policy, tokens=tokens)
+    return Router(config, policy=policy, tokens=tokens, root=root, statement_key=key)
 
 
 def _policy(config: RouterConfig) -> Policy | None:

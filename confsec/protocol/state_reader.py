@@ -90,6 +90,11 @@ class StateUpdate:
             return ()
         return (self._reader.wanted if self._reader else ()) or tuple(sorted(self._wanted))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the log has no entries, as a quorum says."""
+        return self._cosigned is not None and not self._cosigned.checkpoint.size
+
     def receive(self, path: str, body: bytes) -> None:
         """Take a file.
 
@@ -129,9 +134,9 @@ class StateUpdate:
         self._note = note
         cosigned = self._trusted.verify_newer(note, policy=self._policy, at=self._at, maximum_age=self._maximum_age)
         size = cosigned.checkpoint.size
+        self._cosigned = cosigned
         if not size:
             raise TransparencyError("the log says nothing yet", got="no entries", section=_SECTION)
-        self._cosigned = cosigned
         self._reader = TreeReader(
             cosigned.checkpoint, start=max(0, size - self._count), stop=size, tiles=self._tiles(size)
         )

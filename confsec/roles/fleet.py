@@ -30,6 +30,7 @@ from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.policy import Policy
 from confsec.roles.epochs import EVIDENCE_FIELD
 from confsec.roles.fleet_nodes import FleetKey, NodeView, appraise_shown, epoch_shown
+from confsec.roles.fleet_publisher import FleetPublisher
 from confsec.roles.hop import open_hop
 
 __all__ = ["Fleet"]
@@ -71,8 +72,12 @@ class Fleet:
         timeout: float,
         grace: float,
         clock: Clock,
+        publisher: FleetPublisher | None = None,
     ) -> None:
-        """Ask the nodes at `urls` every `interval` seconds; one that takes longer than `timeout` does not live."""
+        """Ask the nodes at `urls` every `interval` seconds; one that takes longer than `timeout` does not live.
+
+        With a publisher there is one record for each epoch: the one that it put into the log.
+        """
         self._nodes = [NodeView(url, at // _SHARD_SIZE, drained=url in drained) for at, url in enumerate(urls)]
         self._transport = transport
         self._source = source
@@ -81,6 +86,8 @@ class Fleet:
         self._timeout = timeout
         self._grace = grace
         self._now = clock
+        self._publisher = publisher
+        self._first_deadline = 0.0
         self._epoch: Epoch
         self._turn: _Turn | None = None
         self._turned = anyio.Event()
@@ -88,6 +95,9 @@ class Fleet:
     async def begin(self) -> None:
         """Ask all nodes for the first time. Raises `BackendError` if nobody can say which epoch it is."""
         self._epoch = await self._source.current()
+        self._first_deadline = anyio.current_time() + self._grace
+        if self._publisher is not None:
+            await self._publisher.begin()
         await self.ask_all()
 
     async def watch(self) -> None:
@@ -104,14 +114,43 @@ class Fleet:
                 tasks.start_soon(self._ask, node)
         if turn is not None and turn is self._turn and self._may_turn(turn):
             self._epoch, self._turn = turn.epoch, None
+        if self._publisher is not None and not self._publisher.is_done(self._epoch.beacon):
+            await self._publish(self._publisher)
 
     def record(self) -> bytes:
-        """Return the fleet record. Raises `BusyError` if no node can be listed."""
+        """Return the fleet record. Raises `BusyError` if no node can be listed, or the log has no record yet."""
+        if self._publisher is None:
+            return self._make_record().encode()
+        if self._publisher.current is None:
+            raise BusyError("the fleet is in no log yet", hint="Try again in a moment")
+        return self._publisher.current
+
+    def logged_record(self, digest: bytes) -> bytes | None:
+        """Return the record with this SHA-256 that is in the log, or None if there is none."""
+        return self._publisher.find(digest) if self._publisher else None
+
+    async def _publish(self, publisher: FleetPublisher) -> None:
+        """Put the record of this epoch into the log, when all nodes that live are in it or were waited for."""
+        if anyio.current_time() < self._first_deadline and not self._is_whole():
+            return
+        try:
+            await publisher.publish(self._make_record())
+        except BusyError:
+            return  # no node is ready
+        except ConfsecError as exc:
+            _log.warning("the fleet record is not in its log yet: %s", exc)
+
+    def _is_whole(self) -> bool:
+        """Tell whether every node that is not drained can be listed."""
+        now = self._now()
+        return all(node.drained or node.entry(self._epoch, now) is not None for node in self._nodes)
+
+    def _make_record(self) -> FleetRecord:
         now = self._now()
         nodes = {entry.node_id: entry for node in self._nodes if (entry := node.entry(self._epoch, now)) is not None}
         if not nodes:
             raise BusyError("no node is ready", hint="Try again in a moment")
-        return FleetRecord(self._epoch.beacon, tuple(sorted(nodes.values()))).encode()
+        return FleetRecord(self._epoch.beacon, tuple(sorted(nodes.values())))
 
     def evidence(self, digest: bytes) -> bytes | None:
         """Return the evidence with this digest, or None if there is none."""

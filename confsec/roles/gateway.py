@@ -56,8 +56,17 @@ class GatewayConfig(HopConfig):
         help="A target and where it is: AUTHORITY=URL, as in router.example=http://127.0.0.1:8003.", check=check_target
     )
     allow: tuple[str, ...] = setting(
-        ("POST /v1/private", "GET /v1/fleet", "GET /v1/evidence/*", "GET /v1/endorsements/*"),
-        help="What targets may be asked: METHOD /path, or METHOD /path/* for one segment below.",
+        (
+            "POST /v1/private",
+            "GET /v1/fleet",
+            "GET /v1/fleet/*",
+            "GET /v1/evidence/*",
+            "GET /v1/endorsements/*",
+            "GET /checkpoint",
+            "GET /proof/*",
+            "GET /tile/**",
+        ),
+        help="What targets may be asked: METHOD /path, or METHOD /path/* for one segment below, ** for several.",
         check=check_allow,
     )
     request_fields: tuple[str, ...] = setting(

@@ -7,15 +7,16 @@ from typing import Final, final
 
 import anyio
 
-from confsec.backends.api import Clock
-from confsec.backends.log_source import Fetch
-from confsec.errors import BackendError, ConfigError
+from confsec.backends.api import Clock, EpochSource, Transport
+from confsec.backends.log_source import Fetch, HttpLogSource
+from confsec.errors import BackendError, ConfigError, ConfsecError
 from confsec.protocol.epoch import CLOCK_DIFFERENCE, Epoch
 from confsec.protocol.log_root import LogRoot
 from confsec.protocol.service_state import read_epoch
 from confsec.protocol.tree_reader import BEACON_PATH
+from confsec.roles.epochs import UnsafeLocalEpoch
 
-__all__ = ["LogEpochs", "read_root"]
+__all__ = ["LogEpochs", "choose_epochs", "read_root"]
 
 _POLLS: Final = 100
 """So many times in an epoch its end is looked for, at least."""
@@ -37,15 +38,10 @@ class LogEpochs:
     async def current(self) -> Epoch:
         """Return the newest epoch.
 
-        Raises `BackendError` if there is none, or if it is long over: without a quorum of witnesses no new one begins.
-        Raises what `read_epoch` and the fetch raise.
+        Raises `BackendError` if there is none, if it is long over, or if the log's word for it does not count: without
+        a quorum of witnesses no new one begins.
         """
-        beacon = await self._fetch(BEACON_PATH)
-        if beacon is None:
-            raise BackendError(
-                "the log of fleets names no epoch yet", hint="Give it an epoch (epoch_seconds), and witnesses"
-            )
-        epoch = read_epoch(beacon, self._root)
+        epoch = await self._read()
         age = self._now() - epoch.began
         if not -CLOCK_DIFFERENCE <= age < 2 * self._root.fleet.epoch:
             raise BackendError(
@@ -55,6 +51,15 @@ class LogEpochs:
             )  # fmt: skip
         return epoch
 
+    async def _read(self) -> Epoch:
+        try:
+            beacon = await self._fetch(BEACON_PATH)
+            if beacon is None:
+                raise BackendError("the log of fleets names no epoch yet", hint="Does it have epoch_seconds?")
+            return read_epoch(beacon, self._root)
+        except ConfsecError as exc:
+            raise BackendError(f"no epoch can be read from the log of fleets: {exc}") from exc
+
     async def wait_after(self, epoch: Epoch) -> Epoch:
         """Wait until a later epoch has begun, and return the newest. Raises what `current` raises."""
         while True:
@@ -62,6 +67,13 @@ class LogEpochs:
             if newest.began > epoch.began:
                 return newest
             await anyio.sleep(self._pause)
+
+
+def choose_epochs(root: LogRoot | None, transport: Transport | None, *, seconds: int, clock: Clock) -> EpochSource:
+    """Return who names epochs: the log of fleets of `root`, or the operator's clock if there is none."""
+    if root is None or transport is None:
+        return UnsafeLocalEpoch(clock, seconds)
+    return LogEpochs(root, HttpLogSource(root.fleet.url, transport).fetch, clock=clock)
 
 
 def read_root(path: str) -> LogRoot:

@@ -19,11 +19,13 @@ from attrs import frozen
 
 from confsec.backends.api import Clock, Engine, EpochSource, Headers, HttpRequest
 from confsec.backends.engine_requests import engine_request, engine_response_headers
+from confsec.backends.http import HttpTransport
 from confsec.backends.system import now as system_now, randbytes as system_randbytes
 from confsec.errors import BusyError, ConfigError, ConfsecError, DecodeError, LimitError
 from confsec.protocol.bhttp import Request, encode_content, encode_end, encode_response_head
 from confsec.protocol.binding import MAX_CHALLENGE, MIN_CHALLENGE
 from confsec.protocol.cmw import CMW_COLLECTION_TYPE
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.machine import RandBytes, State
 from confsec.protocol.manifest import Manifest
 from confsec.protocol.problem import PROBLEM_TYPE, Problem
@@ -37,8 +39,9 @@ from confsec.protocol.sealed import (
 )
 from confsec.roles.asgi import Exchange, Role, UnsupportedMediaTypeError, in_background, media_type
 from confsec.roles.config import RoleConfig, at_least, one_of, setting
-from confsec.roles.epochs import EVIDENCE_FIELD, UnsafeLocalEpoch
+from confsec.roles.epochs import EVIDENCE_FIELD
 from confsec.roles.keys import kem_named
+from confsec.roles.log_epochs import choose_epochs
 from confsec.roles.manifests import DescribeEngine, node_manifest
 from confsec.roles.node_epochs import NodeEpochs
 from confsec.tee.api import Attester
@@ -70,6 +73,9 @@ class NodeConfig(RoleConfig):
         check=one_of("MLKEM768-X25519", "MLKEM768-P256"),
     )
     epoch: int = setting(600, help="Seconds that an epoch lasts; each has a key of its own.", check=at_least(1))
+    root: str = setting(
+        "", help="The root file of the service: its log of fleets names the epochs, and says how long they last."
+    )
     replay_limit: int = setting(
         1 << 18, help="Requests that one key opens; when there were so many, more get 503.", check=at_least(1)
     )
@@ -91,6 +97,7 @@ class Node(Role):
         attester: Attester | None,
         describe_engine: DescribeEngine | None = None,
         epochs: EpochSource | None = None,
+        root: LogRoot | None = None,
         clock: Clock = system_now,
         randbytes: RandBytes = system_randbytes,
     ) -> None:
@@ -98,7 +105,7 @@ class Node(Role):
 
         An attester of None means that nothing vouches for the node: no client seals to it that does not say
         UNSAFE_UNATTESTED. `describe_engine` says what the engine loaded, and has to with an attester. `epochs` names
-        epochs, by default `clock`. Raises `ConfigError`.
+        epochs; by default that is the log of fleets of `root`, and without one `clock`. Raises `ConfigError`.
         """
         if attester is not None and describe_engine is None:
             raise ConfigError("a node that attests has to say what its engine loaded", hint="Give it describe_engine")
@@ -108,8 +115,10 @@ class Node(Role):
         self._describe_engine = describe_engine
         self._randbytes = randbytes
         # An epoch that nothing follows ends by itself: the key is gone, and the node says that it is busy.
-        self._keys = NodeKeys(replay_limit=config.replay_limit, max_age=timedelta(seconds=3 * config.epoch))
-        self._source = epochs or UnsafeLocalEpoch(clock, config.epoch)
+        epoch = root.fleet.epoch if root else timedelta(seconds=config.epoch)
+        self._keys = NodeKeys(replay_limit=config.replay_limit, max_age=3 * epoch)
+        self._transport = HttpTransport() if root else None
+        self._source = epochs or choose_epochs(root, self._transport, seconds=config.epoch, clock=clock)
         self._epochs = NodeEpochs(
             self._source,
             attester,
@@ -139,6 +148,8 @@ class Node(Role):
                 await self._epochs.aclose()
                 if self._attester is not None:
                     await self._attester.aclose()
+                if self._transport is not None:
+                    await self._transport.aclose()
             await self._engine.aclose()
 
     async def check(self) -> None:

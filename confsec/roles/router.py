@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import ClassVar, Final, final
 
 import anyio
 from attrs import evolve, frozen
 
 from confsec.backends.api import Clock, EpochSource, Headers, HttpRequest, HttpResponse, Transport, header
+from confsec.backends.log_client import LogClient
+from confsec.backends.log_source import HttpLogSource
 from confsec.backends.system import now as system_now, randbytes as system_randbytes
 from confsec.errors import (
     BackendError,
@@ -33,6 +36,7 @@ from confsec.errors import (
 from confsec.protocol.cmw import CMW_COLLECTION_TYPE
 from confsec.protocol.draw import draw
 from confsec.protocol.fleet import FLEET_RECORD_TYPE
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.machine import RandBytes
 from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy
 from confsec.protocol.problem import MAX_PROBLEM, Problem
@@ -43,13 +47,15 @@ from confsec.protocol.sealed import (
     SealedHeaderReader,
     SealedRequestHeader,
 )
+from confsec.protocol.signatures import SigningKey
 from confsec.protocol.wire import decode_hex
 from confsec.roles.asgi import Exchange, NotFoundError, Role, UnsupportedMediaTypeError, in_background, media_type
 from confsec.roles.config import at_least, setting, url
-from confsec.roles.epochs import UnsafeLocalEpoch
 from confsec.roles.fleet import Fleet
 from confsec.roles.fleet_nodes import NodeView
+from confsec.roles.fleet_publisher import FleetPublisher
 from confsec.roles.hop import HopConfig, content_length, keep_fields, make_transport, open_hop
+from confsec.roles.log_epochs import choose_epochs
 from confsec.roles.tokens import UNSAFE_NO_TOKENS, Payment, TokenCheck
 
 __all__ = ["Router", "RouterConfig"]
@@ -80,6 +86,10 @@ class RouterConfig(HopConfig):
     unsafe_unattested: bool = setting(False, help="List nodes that show no evidence of what they run.")
     unsafe_simulated: bool = setting(False, help="List nodes whose TEE is simulated: it proves nothing about hardware.")
     epoch: int = setting(600, help="Seconds that an epoch lasts: as long as at the nodes.", check=at_least(1))
+    root: str = setting("", help="The root file of the service: its log of fleets names the epochs.")
+    statement_key: str = setting("", help="The key that signs fleet records (PEM, mode 0600), where there is a root.")
+    log: str = setting("", help="Where to append fleet records; by default where the root says the log is.")
+    fleet_records: str = setting("", help="A folder for the newest fleet records, for a router that starts anew.")
     epoch_grace: float = setting(
         10.0, help="Seconds that nodes have at the turn of an epoch to show new evidence.", check=at_least(0)
     )
@@ -95,7 +105,7 @@ class Router(Role):
 
     name: ClassVar[str] = "router"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is named by its caller
         self,
         config: RouterConfig,
         transport: Transport | None = None,
@@ -103,10 +113,15 @@ class Router(Role):
         policy: Policy | None = None,
         tokens: TokenCheck | None = None,
         epochs: EpochSource | None = None,
+        root: LogRoot | None = None,
+        statement_key: SigningKey | None = None,
         clock: Clock = system_now,
         randbytes: RandBytes = system_randbytes,
     ) -> None:
-        """Route to those of `config.nodes` whose evidence `policy` accepts. `epochs` names epochs, by default `clock`.
+        """Route to those of `config.nodes` whose evidence `policy` accepts.
+
+        With a `root`, its log of fleets names the epochs, and gets the record of each, signed with `statement_key`.
+        Without, `epochs` names them, by default `clock`, and the fleet is shown to clients alone.
 
         Raises `ConfigError` if neither `tokens` nor `unsafe_no_tokens` is there, and if neither `policy` nor
         `unsafe_unattested` is: whoever reads the policy file that `config.policy` names hands it in.
@@ -127,22 +142,39 @@ class Router(Role):
         self._fleet = Fleet(
             config.nodes,
             self._transport,
-            epochs or UnsafeLocalEpoch(clock, config.epoch),
+            epochs or choose_epochs(root, self._transport, seconds=config.epoch, clock=clock),
             policy=policy or UNSAFE_UNATTESTED,
             drained=config.drained,
             interval=config.poll_interval,
             timeout=config.poll_timeout,
             grace=config.epoch_grace,
             clock=clock,
+            publisher=self._make_publisher(root, statement_key, clock),
         )
         routes = {
             ("GET", "/v1/fleet"): self._get_fleet,
+            ("GET", "/v1/fleet/*"): self._get_logged_fleet,
             ("GET", "/v1/evidence/*"): self._get_evidence,
             ("GET", "/v1/endorsements/*"): self._get_endorsements,
             ("GET", "/v1/nodes"): self._get_nodes,
             ("POST", "/v1/private"): self._private,
         }
         super().__init__(config, routes)
+
+    def _make_publisher(self, root: LogRoot | None, key: SigningKey | None, clock: Clock) -> FleetPublisher | None:
+        if (root is None) is not (key is None):
+            raise ConfigError("root and statement_key belong together", hint="Give the router both, or neither")
+        if root is None or key is None:
+            return None
+        config = self._config
+        return FleetPublisher(
+            root,
+            key,
+            append=LogClient(config.log or root.fleet.url, self._transport).append_cosigned,
+            fetch=HttpLogSource(root.fleet.url, self._transport).fetch,
+            folder=Path(config.fleet_records) if config.fleet_records else None,
+            clock=clock,
+        )
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
@@ -162,6 +194,9 @@ class Router(Role):
         headers: Headers = (("content-type", FLEET_RECORD_TYPE), ("cache-control", "no-cache"))
         await exchange.answer(200, headers, self._fleet.record())
 
+    async def _get_logged_fleet(self, exchange: Exchange) -> None:
+        await self._answer_file(exchange, self._fleet.logged_record, "max-age=86400, immutable", FLEET_RECORD_TYPE)
+
     async def _get_evidence(self, exchange: Exchange) -> None:
         await self._answer_file(exchange, self._fleet.evidence, "max-age=86400, immutable")
 
@@ -169,15 +204,21 @@ class Router(Role):
         # They are refreshed while the evidence stays, so nobody may keep them for long.
         await self._answer_file(exchange, self._fleet.endorsements, "max-age=60")
 
-    async def _answer_file(self, exchange: Exchange, find: Callable[[bytes], bytes | None], cache_control: str) -> None:
-        """Answer with a public file that belongs to the evidence whose digest is in the path."""
+    async def _answer_file(
+        self,
+        exchange: Exchange,
+        find: Callable[[bytes], bytes | None],
+        cache_control: str,
+        kind: str = CMW_COLLECTION_TYPE,
+    ) -> None:
+        """Answer with a public file that belongs to the digest in the path."""
         try:
             content = find(decode_hex(exchange.path.rpartition("/")[2]))
         except DecodeError as exc:
             raise NotFoundError from exc
         if content is None:
             raise NotFoundError
-        headers: Headers = (("content-type", CMW_COLLECTION_TYPE), ("cache-control", cache_control))
+        headers: Headers = (("content-type", kind), ("cache-control", cache_control))
         await exchange.answer(200, headers, content)
 
     async def _get_nodes(self, exchange: Exchange) -> None:

@@ -18,7 +18,8 @@ __all__ = ["Targets", "check_allow", "check_target"]
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 _QUERY: Final = re.compile(r"[A-Za-z0-9._~=&,:%+/-]{0,1024}")
 _AUTHORITY: Final = re.compile(r"[a-z0-9.\-\[\]:]{1,255}")
-_ALLOW: Final = re.compile(r"[A-Z]{1,16} /[A-Za-z0-9._~/-]*\*?")
+_ALLOW: Final = re.compile(r"[A-Z]{1,16} /[A-Za-z0-9._~/-]*\*{0,2}")
+_MAX_SEGMENTS: Final = 16
 
 
 def check_target(value: str) -> None:
@@ -30,9 +31,9 @@ def check_target(value: str) -> None:
 
 
 def check_allow(value: str) -> None:
-    """Check `METHOD /path` or `METHOD /path/*`."""
-    if not _ALLOW.fullmatch(value) or ("*" in value and not value.endswith("/*")):
-        raise ValueError(f"must be METHOD /path or METHOD /path/*, is {value!r}")
+    """Check `METHOD /path`, `METHOD /path/*` or `METHOD /path/**`."""
+    if not _ALLOW.fullmatch(value) or ("*" in value and not value.rstrip("*").endswith("/")):
+        raise ValueError(f"must be METHOD /path, METHOD /path/* or METHOD /path/**, is {value!r}")
 
 
 @final
@@ -56,9 +57,20 @@ class Targets:
         above, _, last = path.rpartition("/")
         exact = f"{head.method} {path}" in self._allow and not path.endswith("*")
         below = f"{head.method} {above}/*" in self._allow and _SEGMENT.fullmatch(last)
-        if not (exact or below) or not _QUERY.fullmatch(query):
+        if not (exact or below or self._is_far_below(head.method, path)) or not _QUERY.fullmatch(query):
             raise NotAllowedError("the gateway does not ask this of the target")
         return base + head.path
+
+    def _is_far_below(self, method: str, path: str) -> bool:
+        """Tell whether a path is below one whose folders may be asked as well, such as a log's tiles."""
+        folders = path.split("/")
+        if len(folders) > _MAX_SEGMENTS:
+            return False
+        for depth in range(1, len(folders)):
+            above, below = folders[:depth], folders[depth:]
+            if f"{method} {'/'.join(above)}/**" in self._allow:
+                return all(_SEGMENT.fullmatch(each) for each in below)
+        return False
 
 
 def _authority(head: RequestHead) -> str:

@@ -1,0 +1,195 @@
+"""Putting fleet records into their log: one for each epoch, and always the same one.
+
+A record is in effect when a quorum of witnesses has seen its statement as the newest entry. Once a statement was sent
+it may be in the log, whatever the answer was, so it is this one that is sent again until the epoch is over. A router
+that starts anew serves the record that it finds as the newest in the log, if it still has it, and else waits for the
+next epoch: two records of one epoch would look like one that was made for somebody.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, final
+
+import anyio
+import anyio.to_thread
+from attrs import frozen
+
+from confsec.backends.api import Clock
+from confsec.backends.log_source import Fetch, read_log
+from confsec.errors import BackendError, TransparencyError
+from confsec.protocol.fleet import FleetRecord
+from confsec.protocol.log_root import LogRoot
+from confsec.protocol.predicates import FleetStatement
+from confsec.protocol.service_state import FleetInEffect, find_fleet
+from confsec.protocol.signatures import SigningKey
+from confsec.protocol.state_reader import Firsts, StateUpdate
+from confsec.protocol.statement import Subject
+from confsec.protocol.transparency import TrustedLog
+
+__all__ = ["FleetPublisher"]
+
+_KEPT: Final = 4
+"""So many records are served and kept: clients that read the log just before it grew ask for the one before."""
+
+_HOLDS: Final = timedelta(hours=1)
+"""A fleet statement holds for this long; what ends sooner is its epoch."""
+
+_log = logging.getLogger("confsec.roles")
+
+
+@frozen
+class _Sent:
+    """A record on its way into the log."""
+
+    beacon: bytes
+    record: bytes
+    entry: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the record."""
+        return sha256(self.record).digest()
+
+
+@final
+class FleetPublisher:
+    """The fleet records of one service, as its log has them."""
+
+    def __init__(
+        self,
+        root: LogRoot,
+        key: SigningKey,
+        *,
+        append: Callable[[bytes], Awaitable[object]],
+        fetch: Fetch,
+        folder: Path | None,
+        clock: Clock,
+    ) -> None:
+        """Sign with `key`, and put records into the log of fleets of `root`.
+
+        `append` returns when a quorum has seen the entry; `fetch` reads the log. Records are kept in `folder` if there
+        is one, so that a router that starts anew can go on with them.
+        """
+        self._root = root
+        self._key = key
+        self._append = append
+        self._fetch = fetch
+        self._folder = folder
+        self._now = clock
+        self._records: dict[bytes, bytes] = {}
+        self._current: bytes | None = None
+        self._sent: _Sent | None = None
+        self._beacon = b""
+
+    @property
+    def current(self) -> bytes | None:
+        """The record in effect; None until there is one."""
+        return self._current
+
+    def find(self, digest: bytes) -> bytes | None:
+        """Return a record by its SHA-256."""
+        return self._records.get(digest)
+
+    def is_done(self, beacon: bytes) -> bool:
+        """Tell whether the epoch of this beacon has its record: then it gets no other."""
+        return self._beacon == beacon
+
+    async def begin(self) -> None:
+        """See which record is the newest in the log. Raises what fetching and reading it raise."""
+        newest = await self._read_newest()
+        if newest is None:
+            return
+        self._beacon = newest.epoch.beacon
+        record = await self._load(newest.digest)
+        if record is None:
+            _log.warning("the log has a fleet record of this epoch that is not here: waiting for the next epoch")
+        else:
+            newest.check_record(record)
+            self._adopt(newest.digest, record)
+
+    async def publish(self, record: FleetRecord) -> None:
+        """Put a record into the log, or the one of its epoch that was sent before.
+
+        Returns when it is in effect. Raises what signing and appending raise; then call it again.
+        """
+        if self._sent is None or self._sent.beacon != record.beacon:
+            self._sent = self._sign(record)
+        sent = self._sent
+        await self._keep(sent.digest, sent.record)
+        self._records[sent.digest] = sent.record  # a client may see it in the log before the answer is here
+        await self._append(sent.entry)
+        self._adopt(sent.digest, sent.record)
+        self._beacon = sent.beacon
+
+    def _sign(self, record: FleetRecord) -> _Sent:
+        encoded, issued = record.encode(), _whole(self._now())
+        statement = FleetStatement(
+            issued=issued, valid_until=issued + _HOLDS, beacon=record.beacon, nodes=len(record.nodes)
+        )
+        subject = Subject(self._root.name, sha256(encoded).digest())
+        envelope = statement.to_statement(subject).to_envelope().sign(self._key).encode()
+        # What clients would refuse is not sent: a log takes nothing back.
+        self._root.statements.verify(envelope, predicate_type=FleetStatement.TYPE, at=issued)
+        return _Sent(record.beacon, encoded, envelope)
+
+    def _adopt(self, digest: bytes, record: bytes) -> None:
+        self._records[digest] = self._current = record
+        for old in list(self._records)[:-_KEPT]:
+            del self._records[old]
+
+    async def _read_newest(self) -> FleetInEffect | None:
+        """Return the fleet of the newest entry, or None for an empty log."""
+        log = self._root.fleet
+        update = StateUpdate(
+            TrustedLog(log.origin), self._root.witnesses, at=self._now(), maximum_age=log.epoch, entries=2,
+            firsts=Firsts.NEWEST,
+        )  # fmt: skip
+        try:
+            state = (await read_log(update, self._fetch)).state
+        except TransparencyError:
+            if update.is_empty:
+                return None
+            raise
+        return find_fleet(state, self._root)
+
+    async def _keep(self, digest: bytes, record: bytes) -> None:
+        if self._folder is not None:
+            await anyio.to_thread.run_sync(_write, self._folder, digest, record, list(self._records)[-_KEPT:])
+
+    async def _load(self, digest: bytes) -> bytes | None:
+        if self._folder is None:
+            return None
+        try:
+            return await anyio.Path(self._folder / _name(digest)).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise BackendError(f"a fleet record in {self._folder} cannot be read", got=exc.strerror) from exc
+
+
+def _write(folder: Path, digest: bytes, record: bytes, kept: list[bytes]) -> None:
+    """Write a record into the folder, and remove those that nobody asks for any more."""
+    names = {_name(each) for each in (*kept, digest)}
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = folder / f".{_name(digest)}"
+        temporary.write_bytes(record)
+        temporary.replace(folder / _name(digest))
+        for file in folder.glob("*.fleet"):
+            if file.name not in names:
+                file.unlink()
+    except OSError as exc:
+        raise BackendError(f"a fleet record cannot be kept in {folder}", got=exc.strerror) from exc
+
+
+def _name(digest: bytes) -> str:
+    return f"{digest.hex()}.fleet"
+
+
+def _whole(time: datetime) -> datetime:
+    return time.replace(microsecond=0)
