@@ -56,10 +56,11 @@ const steps = {
   },
   async click(text) {
     [...frame.contentDocument.querySelectorAll("button")].find((each) => each.textContent === text).click();
-    await pause(100);
-    await ready();
   },
+  async begin(hash) { frame.contentWindow.location.hash = hash; },
+  async ready() { await ready(); },
   async type(text) { frame.contentDocument.querySelector("input").value = text; },
+  async width(pixels) { frame.style.width = `${pixels}px`; },
   async until(text) { while (!main().innerText.includes(text)) await pause(5); },
   async scroll(selector) { frame.contentDocument.querySelector(selector).scrollIntoView(); },
   async act(name) { await fetch(`/act/${name}`, { method: "POST" }); },
@@ -114,12 +115,17 @@ class Site:
 
     folder: Path
     url: str = ""
-    script: str = ""
-    """A program that runs in the page before its own."""
+    spies: bool = True
+    """Whether something in the pages looks for their errors."""
 
-    gone: set[str] = field(factory=set)
+    scripts: Mapping[str, str] = field(factory=dict)
+    """Programs that run in pages before their own, by the paths of the pages."""
+
+    held: dict[str, threading.Event] = field(factory=dict)
+    """Paths that are answered only after something has happened."""
+
     asked: list[str] = field(factory=list)
-    acts: Mapping[str, Callable[[], None]] = field(factory=dict)
+    acts: dict[str, Callable[[], None]] = field(factory=dict)
     steps: Sequence[tuple[str, str]] = ()
     told: list[dict[str, Any]] = field(factory=list)
     done: threading.Event = field(factory=threading.Event)
@@ -141,12 +147,14 @@ class _Handler(SimpleHTTPRequestHandler):
             self.site.done.wait(90)
             self._answer("image/png", b"")
         elif path == "/spy.js":
-            self._answer("text/javascript", _SPY + self.site.script.encode())
-        elif path in self.site.gone:
-            self.send_error(404)
-        elif path.endswith("/") and self.site.script:
+            self._answer("text/javascript", _SPY + self.site.scripts.get(urlsplit(self.path).query, "").encode())
+        elif path in self.site.held:
+            self.site.held[path].wait(90)
+            super().do_GET()
+        elif path.endswith("/") and self.site.spies:
             text = (self.site.folder / path[1:] / "index.html").read_text(encoding="utf-8")
-            self._answer("text/html", text.replace("<script", '<script src="/spy.js"></script><script', 1).encode())
+            spy = f'<script src="/spy.js?{path}"></script><script'
+            self._answer("text/html", text.replace("<script", spy, 1).encode())
         else:
             super().do_GET()
 
@@ -175,9 +183,9 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serve(folder: Path, *, script: str = "/* only looks */") -> Iterator[Site]:
-    """Serve a folder at 127.0.0.1 while the block runs. `script` runs before a page's own; without one none does."""
-    site = Site(folder, script=script)
+def serve(folder: Path) -> Iterator[Site]:
+    """Serve a folder at 127.0.0.1 while the block runs."""
+    site = Site(folder)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, site=site))
     server.daemon_threads = True
     site.url = f"http://127.0.0.1:{server.server_port}"

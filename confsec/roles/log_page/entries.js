@@ -25,7 +25,8 @@ export function showRow({ index, entry }, look, now) {
 }
 
 function summary(entry) {
-  if (entry.kind !== "statement") return printable(entry.kind === "envelope" ? entry.payloadType : entry.raw, 80);
+  if (entry.kind === "envelope") return printable(entry.payloadType, 80);
+  if (entry.kind !== "statement") return printable(entry.raw.slice(0, 200).replace(/\s+/g, " "), entry.kind === "bytes" ? 64 : 80);
   const [first, ...rest] = entry.subjects;
   if (!first) return "about nothing";
   return printable(first.name || first.digests[0]?.[1] || "", 80) + (rest.length ? ` and ${rest.length} more` : "");
