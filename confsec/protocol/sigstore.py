@@ -36,6 +36,7 @@ _MAX_NAME: Final = 255
 _MAX_SUBJECT: Final = 1024
 _PATTERN_SIGNS: Final = re.compile(r"[\^$*|(){}\[\]\\\s]")
 _OPEN_BEGINNING: Final = re.compile(r"\^\(*(?:\?:)?\.[*+?{]")
+_STRANGERS: Final = ("nobody@stranger.invalid", "https://stranger.invalid/any/.ci/any.yml@refs/heads/main", "stranger")
 
 
 @final

@@ -61,6 +61,7 @@ def policy(verifier: Verifier | None = None, rule: StatementRule = RULE) -> Stat
     [
         "", ".*", "carol@example[.]com", "^carol@example.com", "carol@example.com$", "^$", "a|b", "a b",
         "a\x00", "a" * 1025, "^.*@example[.]com$", "^.+$", "^(.*)$", "^(?:.{3,}x)$", "^.?$",
+        "^carol@example[.]com|.*$", "^(carol|.*)$", "^[^ ]+$", "^https://[a-z.]+/.*$", "^[a-z]+@.*$", "^[a-z]+$",
     ],
 )  # fmt: skip
 def test_an_unanchored_pattern_is_refused(subject: str) -> None:
