@@ -17,7 +17,7 @@ from confsec.errors import BackendError, ConfsecError, LimitError, PeerError
 from confsec.protocol.directory import check_web_url
 from confsec.protocol.tree_reader import body_limit
 
-__all__ = ["CachingSource", "Fetch", "FolderLogSource", "HttpLogSource", "read_log"]
+__all__ = ["CachingSource", "Fetch", "FolderLogSource", "HttpLogSource", "fetch_from", "read_log"]
 
 Fetch: TypeAlias = Callable[[str], Awaitable[bytes | None]]
 """Fetches the file at a path below a log's prefix; None if the log has none there."""
@@ -132,6 +132,13 @@ class CachingSource:
         if body is not None and path.startswith(_UPPER) and len(self._kept) < _MAX_KEPT:
             self._kept[path] = body
         return body
+
+
+def fetch_from(source: str, transport: Transport) -> Fetch:
+    """Return what fetches the files of a log from its URL or its folder. Raises `ConfigError`."""
+    if "://" in source:
+        return HttpLogSource(source, transport).fetch
+    return FolderLogSource(Path(source)).fetch
 
 
 def _read(file: Path, path: str) -> bytes | None:

@@ -115,7 +115,7 @@ class LogUpdate:
         """
         with self._failing():
             if self._reader is None:
-                raise TransparencyError("the log has no checkpoint", got=path, want=CHECKPOINT_PATH, section=_SECTION)
+                raise TransparencyError("the log has no checkpoint", want=CHECKPOINT_PATH, section=_SECTION)
             self._reader.missing(path)
 
     def finish(self) -> LogNews:

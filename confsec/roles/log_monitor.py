@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Final, final
 
 from attrs import evolve
 
 from confsec.backends.api import Clock, Transport
-from confsec.backends.log_source import CachingSource, Fetch, FolderLogSource, HttpLogSource, read_log
+from confsec.backends.log_source import CachingSource, fetch_from, read_log
 from confsec.backends.monitor_store import MonitorStore
 from confsec.errors import ConfigError, ConfsecError, ForkedLogError
 from confsec.protocol.json_general import JsonItem
@@ -95,7 +94,7 @@ class LogMonitor:
         views = list[View]()
         for source in self._log.sources:
             try:
-                fetch = CachingSource(_fetch_from(source, self._transport)).fetch
+                fetch = CachingSource(fetch_from(source, self._transport)).fetch
                 view = await look(self._log, source, fetch, at=self._at)
             except ConfsecError as exc:
                 await self._report(kind_of(exc), source, str(exc))
@@ -234,12 +233,6 @@ class LogMonitor:
 
     async def _tell(self, kind: AlertKind, what: str, **details: JsonItem) -> None:
         await self._desk.tell([Alert(kind=kind, log=self._log.name, at=self._at, what=what, details=details)])
-
-
-def _fetch_from(source: str, transport: Transport) -> Fetch:
-    if "://" in source:
-        return HttpLogSource(source, transport).fetch
-    return FolderLogSource(Path(source)).fetch
 
 
 def _newest(views: Iterable[View], memory: LogMemory) -> View | None:
