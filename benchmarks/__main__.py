@@ -19,6 +19,7 @@ from benchmarks import (
     hpke_tpm,
     imports,
     issue,
+    log,
     ohttp,
     sealed,
     spend,
@@ -46,6 +47,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "spend": spend.run,
     "blind_rsa": blind_rsa.run,
     "issue": issue.run,
+    "log": log.run,
 }
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -60,7 +62,8 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 def main(names: tuple[str, ...], *, with_peers: bool, as_json: bool, markdown: bool, smoke: bool) -> None:
     r"""Measure confsec: by default everything.
 
-    NAMEs: ohttp, stream, bhttp, sealed, appraise, worst_case, hpke_tpm, first_token, import, spend, blind_rsa, issue.
+    NAMEs: ohttp, stream, bhttp, sealed, appraise, worst_case, hpke_tpm, first_token, import, spend, blind_rsa, issue,
+    log.
 
     \b
     For instance:  python -m benchmarks ohttp stream --peers

@@ -48,6 +48,9 @@ class Plan:
     streams: int
     """Answers at once, where there are many."""
 
+    log_entries: int
+    """Entries of a large log."""
+
     install: bool
     """Whether to install the core into an environment of its own, which takes a registry."""
 
@@ -60,6 +63,7 @@ FULL: Final = Plan(
     rate_answers=5,
     tokens=200,
     streams=32,
+    log_entries=1_000_000,
     install=True,
 )
 """What numbers that mean something take."""
@@ -72,6 +76,7 @@ SMOKE: Final = Plan(
     rate_answers=2,
     tokens=3,
     streams=2,
+    log_entries=20_000,
     install=False,
 )
 """Enough to see that everything runs. The numbers mean nothing."""

@@ -13,7 +13,8 @@ from typing import Final, Self, final
 from attrs import frozen
 
 from benchmarks.measure import Contender
-from tests.interop.build import GO_SEV_GUEST, GO_TDX_GUEST
+from tests.interop.build import GO_SEV_GUEST, GO_TDX_GUEST, LOG_PROGRAMS
+from tests.interop.log_peers import LogPeer
 from tests.interop.peers import (
     ANSWER_TIMEOUT,
     PROGRAMS,
@@ -74,6 +75,7 @@ class Peers:
         self._running: dict[str, Peer] = {}
         self._signers: dict[str, Peer] | None = None
         self._appraisers: dict[str, Peer] | None = None
+        self._logs: dict[str, Peer] | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -113,6 +115,13 @@ class Peers:
         name = APPRAISERS[tee].name
         peer = self._appraisers.get(name)
         return None if peer is None else Appraiser(name, peer)
+
+    def log_peer(self, program: Program) -> LogPeer | None:
+        """Return the one who has logs, or parts of them. Why there is none goes to `missing`."""
+        if self._logs is None:
+            self._logs = self._start({program.name: program for program in LOG_PROGRAMS})
+        peer = self._logs.get(program.name)
+        return None if peer is None else LogPeer(peer)
 
     def take_missing(self) -> dict[str, str]:
         """Return what was missing since this was asked last."""

@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks import appraise_cases, ohttp, sealed
+from benchmarks import appraise_cases, log, ohttp, sealed
 from benchmarks.__main__ import BENCHMARKS, PAGE
 from benchmarks.appraise import clear_caches
+from benchmarks.log_cases import LOG, ORIGIN, POLICY, StoredTree, cosigned, hashed_by
 from benchmarks.measure import SMOKE, measure, ratio_of, spread_of
 from benchmarks.page import update_page
 from benchmarks.report import Report, Row, at_least, at_most, cost, markdown_table, share, speed_up
+from confsec.protocol.note import SignedNote
+from confsec.protocol.transparency import verify_checkpoint
 from tests.interop.peers import PeerSuite
 from tests.support import ROOT, require_or_skip
 
@@ -128,14 +131,44 @@ def test_evidence_that_was_seen_before_is_checked_with_the_signatures_of_its_tee
     assert sum(count_signatures(case.verify).values()) == {"sev-snp": 1, "tdx": 2, "tpm": 2}[platform]
 
 
+@pytest.mark.parametrize("size", [1000, 20_000, 66_000])
+def test_hashes_of_a_proof_are_as_many_as_it_takes(size: int, tmp_path: Path) -> None:
+    tree, index, old = StoredTree.make(tmp_path, size), size * 2 // 3, size // 3
+    inclusion, _ = log.inclusion_case(tree, index)
+    assert len(hashed_by(inclusion)) == len(tree.prove_inclusion(index))
+    consistency, _ = log.consistency_case(tree, old)
+    # Its first hash is where both trees begin; each of the others leads to the larger root, and some to the smaller.
+    assert len(proof := tree.prove_consistency(old)) - 1 <= len(hashed_by(consistency)) <= 2 * (len(proof) - 1)
+    assert {len(message) for message in hashed_by(inclusion) + hashed_by(consistency)} == {65}
+
+
+@pytest.mark.parametrize("cosigners", [0, 2])
+def test_bare_signatures_of_a_checkpoint_are_those_that_are_verified(cosigners: int) -> None:
+    note = cosigned(1000, bytes(32), cosigners)
+    signatures = log.signatures_of(note)
+
+    def bare() -> None:
+        for key, signature, message in signatures:
+            key.verify(signature, message)
+
+    def ours() -> None:
+        if cosigners:
+            verify_checkpoint(note, POLICY, origin=ORIGIN)
+        else:
+            SignedNote.decode(note).verify([LOG.key])
+
+    assert count_signatures(ours) == count_signatures(bare)
+    assert count_signatures(bare).total() == cosigners + 1
+
+
 def count_signatures(work: Callable[[], None]) -> Counter[tuple[str, int]]:
     """Return how often `work` verifies signatures with keys of which kind and size."""
     counted: Counter[tuple[str, int]] = Counter()
 
     def profile(frame: object, event: str, called: Any) -> None:
         key: Any = getattr(called, "__self__", None)
-        if event == "c_call" and called.__name__ == "verify" and hasattr(key, "key_size"):
-            counted[type(key).__name__, key.key_size] += 1
+        if event == "c_call" and called.__name__ == "verify" and hasattr(key, "public_bytes"):
+            counted[type(key).__name__, getattr(key, "key_size", 256)] += 1  # Ed25519 has one size
 
     before = sys.getprofile()
     sys.setprofile(profile)

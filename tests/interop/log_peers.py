@@ -169,6 +169,10 @@ class LogPeer:
         """Let the peer read the whole log in a folder, and compute its tree and tiles anew."""
         self._peer.call("log_check", folder=str(folder), origin=origin, verifier_keys=[verifier_key])
 
+    def log_close(self, folder: Path) -> None:
+        """Let the peer close a log that `bench` has opened."""
+        self._peer.call("log_close", folder=str(folder))
+
     def bench(self, what: str, *, iterations: int, **fields: Any) -> float:
         """Let the peer do some work and return the seconds that it took."""
         return float(self._peer.call("bench", timeout=600, what=what, iterations=iterations, **fields)["seconds"])

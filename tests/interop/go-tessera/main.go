@@ -27,8 +27,8 @@ const (
 )
 
 func main() {
-	b := &benchmarks{open: map[string]*tessera.Appender{}}
-	peer.Serve(peer.Ops{"log_append": appendEntries, "log_check": checkLog, "bench": b.bench})
+	b := &benchmarks{open: map[string]growing{}}
+	peer.Serve(peer.Ops{"log_append": appendEntries, "log_check": checkLog, "bench": b.bench, "log_close": b.close})
 }
 
 // openLog opens a log until the context ends.
@@ -118,28 +118,54 @@ func leafHashes(bundle []byte) ([][]byte, error) {
 	return hashes, nil
 }
 
+// growing is a log that is open, and what closes it.
+type growing struct {
+	appender *tessera.Appender
+	close    func() error
+}
+
 // benchmarks keeps the logs open that grow.
 type benchmarks struct {
-	open map[string]*tessera.Appender
+	open map[string]growing
 	made uint64
+}
+
+func (b *benchmarks) logOf(c peer.Command) (growing, error) {
+	if log, found := b.open[c.Folder]; found {
+		return log, nil
+	}
+	ctx, end := context.WithCancel(context.Background())
+	appender, shutdown, err := openLog(ctx, c)
+	if err != nil {
+		end()
+		return growing{}, err
+	}
+	b.open[c.Folder] = growing{appender, func() error { defer end(); return shutdown(ctx) }}
+	return b.open[c.Folder], nil
+}
+
+// close ends a log when there is a checkpoint of all entries.
+func (b *benchmarks) close(c peer.Command) (peer.Answer, error) {
+	log, found := b.open[c.Folder]
+	if !found {
+		return nil, fmt.Errorf("no log is open in %s", c.Folder)
+	}
+	delete(b.open, c.Folder)
+	return peer.Answer{}, log.close()
 }
 
 // bench appends so many entries of some size, all different, in batches of at most "chunk".
 func (b *benchmarks) bench(c peer.Command) (peer.Answer, error) {
-	appender, found := b.open[c.Folder]
-	if !found {
-		var err error
-		if appender, _, err = openLog(context.Background(), c); err != nil {
-			return nil, err
-		}
-		b.open[c.Folder] = appender
+	log, err := b.logOf(c)
+	if err != nil {
+		return nil, err
 	}
 	entries := make([][]byte, c.Iterations)
 	for i := range entries {
 		entries[i] = b.entry(c.Size)
 	}
 	begin := time.Now()
-	_, err := add(appender, entries)
+	_, err = add(log.appender, entries)
 	return peer.Answer{"seconds": time.Since(begin).Seconds()}, err
 }
 

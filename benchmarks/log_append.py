@@ -1,0 +1,203 @@
+"""A log that grows: entries that many tasks append, against batches that are written and synchronised and nothing else.
+
+An append ends when the entry is on the disk and in a tree that the log has signed. Raw batches are one file with the
+same entries, one `fsync` for each batch. All of them are on one disk, which is another one's too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Final
+
+import anyio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from attrs import evolve
+
+from benchmarks.log_cases import LOG
+from benchmarks.measure import Contender, Plan, Timings, measure, ratio_of, spread_of
+from benchmarks.peers import Peers
+from benchmarks.report import Goal, Row, at_least, at_most
+from confsec.backends.log_storage import FolderStorage
+from confsec.backends.log_writer import LogWriter
+from confsec.backends.system import randbytes
+from tests.interop.build import GO_TESSERA
+
+__all__ = ["append_rows"]
+
+ENTRY_SIZE: Final = 1000
+"""Bytes of an entry: about those of a signed statement."""
+
+TASKS: Final = (1, 64, 512, 2048)
+MANY: Final = 2048
+RATE_GOAL: Final = at_least(10_000)
+MEMORY_GOAL: Final = at_most(1.2)
+TESSERA: Final = GO_TESSERA.name
+
+_SLICE: Final = 10
+"""How many times as long a turn is as that of other benchmarks: a disk is not as steady as a processor."""
+
+_TESSERA_NOTE: Final = (
+    "POSIX, batches of at most as many, in the tree; a checkpoint follows within 0.1 s. It does not look for entries "
+    "that it has, as ours does."
+)
+_RAW_NOTE: Final = "One file, one fsync for each batch: no tree, no signature, no index of what is there."
+_RSS: Final = "What the process holds (VmRSS) when its log has so many entries."
+
+
+def append_rows(plan: Plan, peers: Peers) -> Iterator[Row]:
+    """Compare with raw batches of as many entries as there are tasks, and with tessera."""
+    plan = evolve(plan, slice_seconds=plan.slice_seconds * _SLICE)
+    for tasks in TASKS:
+        with _contenders(tasks, peers) as contenders:
+            timings = measure(contenders, plan)
+        what = f"append, {tasks:,} task{'s' * (tasks > 1)}"
+        for name in list(timings)[1:]:
+            yield _row(what, timings, name, note=_TESSERA_NOTE if name == TESSERA else _RAW_NOTE)
+        if tasks == MANY:
+            rate = 1 / spread_of(timings["ours"]).median
+            yield Row(what=what, ours=rate, unit="/s", goal=RATE_GOAL)
+    yield _memory_row(plan)
+
+
+@contextmanager
+def _contenders(tasks: int, peers: Peers) -> Generator[dict[str, Contender]]:
+    with (
+        TemporaryDirectory() as name,
+        _others(folder := Path(name), tasks, peers) as others,
+        _writer(folder / "ours") as append,
+    ):
+        yield {"ours": partial(append, tasks), **others}
+
+
+def _row(what: str, timings: Timings, against: str, *, goal: Goal | None = None, note: str = "") -> Row:
+    ratio = ratio_of(timings[against], timings["ours"])
+    return Row(
+        what=what,
+        ours=1 / spread_of(timings["ours"]).median,
+        unit="/s",
+        against=against,
+        theirs=1 / spread_of(timings[against]).median,
+        result=ratio.median,
+        low=ratio.low,
+        high=ratio.high,
+        goal=goal,
+        note=note,
+    )
+
+
+# --- Ours -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _writer(folder: Path) -> Generator[Callable[[int, int], float]]:
+    """Open a log in an event loop as its role has it, and yield what appends `count` entries from `tasks` tasks."""
+    folder.mkdir()
+    with start_blocking_portal("asyncio", {"use_uvloop": True}) as portal:
+        writer = LogWriter(FolderStorage(folder / "log"), [LOG], folder / "index.db")
+        portal.call(writer.open)
+        try:
+            yield partial(_append_in_loop, portal, writer)
+        finally:
+            portal.call(writer.aclose)
+
+
+def _append_in_loop(portal: BlockingPortal, writer: LogWriter, tasks: int, count: int) -> float:
+    """Append at least as many entries as there are tasks, and return how long so many took."""
+    return portal.call(_append_all, writer, tasks, _entries(max(count, tasks))) * count / max(count, tasks)
+
+
+async def _append_all(writer: LogWriter, tasks: int, entries: list[bytes]) -> float:
+    rest = iter(entries)
+
+    async def work() -> None:
+        for entry in rest:
+            await writer.append(entry)
+
+    begin = perf_counter()
+    async with anyio.create_task_group() as group:
+        for _ in range(tasks):
+            group.start_soon(work)
+    return perf_counter() - begin
+
+
+def _entries(count: int) -> list[bytes]:
+    return [randbytes(ENTRY_SIZE) for _ in range(count)]
+
+
+# --- The others -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _others(folder: Path, tasks: int, peers: Peers) -> Generator[dict[str, Contender]]:
+    """Yield who else appends, into the same folder."""
+    raw = {f"raw batches of {tasks:,}": partial(_raw, folder / "raw", tasks)}
+    peer = peers.log_peer(GO_TESSERA)
+    if peer is None:
+        yield dict(raw)
+        return
+    log = {"folder": str(folder / "tessera"), "signing_keys": [LOG.encode()], "size": ENTRY_SIZE, "chunk": tasks}
+
+    def tessera(count: int) -> float:
+        whole = max(count, tasks)
+        return peer.bench("append", iterations=whole, **log) * count / whole
+
+    yield {**raw, TESSERA: tessera}
+    peer.log_close(folder / "tessera")
+
+
+def _raw(path: Path, size: int, count: int) -> float:
+    """Write entries in full batches, and return how long so many took."""
+    batches = [b"".join(_entries(size)) for _ in range(-(-count // size))]
+    with path.open("ab", buffering=0) as file:
+        begin = perf_counter()
+        for batch in batches:
+            file.write(batch)
+            os.fsync(file.fileno())
+        return (perf_counter() - begin) * count / (len(batches) * size)
+
+
+# --- Memory -----------------------------------------------------------------------------------------------------------
+
+
+def _memory_row(plan: Plan) -> Row:
+    """Let a process of its own grow a log, and ask what it holds at a tenth and at the end."""
+    last = plan.log_entries // 10
+    before, after = _resident(last // 10, last)
+    return Row(
+        what=f"memory of a log that has grown to {last:,} entries", ours=after / 1024, unit="MiB",
+        against=f"{last // 10:,} entries", theirs=before / 1024, result=after / before, goal=MEMORY_GOAL, note=_RSS,
+    )  # fmt: skip
+
+
+def _resident(*sizes: int) -> list[int]:
+    command = [sys.executable, "-m", "benchmarks.log_append", *map(str, sizes)]
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [int(line) for line in finished.stdout.split()]
+
+
+def _grow(sizes: list[int]) -> None:
+    """Grow a log to some sizes, and print after each what the process holds, in KiB."""
+    done = 0
+    with TemporaryDirectory() as folder, _writer(Path(folder) / "log") as append:
+        for size in sizes:
+            while done < size:
+                append(min(MANY, size - done), part := min(MANY, size - done))
+                done += part
+            print(_rss(), flush=True)
+
+
+def _rss() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+if __name__ == "__main__":
+    _grow([int(size) for size in sys.argv[1:]])
