@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,9 +12,11 @@ from confsec.backends import system
 from confsec.backends.key_files import passphrase_from_file
 from confsec.cli.output import print_json, read_bytes, replace_bytes
 from confsec.cli.printable import printable
-from confsec.errors import ConfigError, VerificationError
+from confsec.errors import ConfigError, DecodeError, UnsupportedError, VerificationError
+from confsec.protocol.wire import decode_base64
 
 if TYPE_CHECKING:
+    from confsec.protocol.dsse import DsseKey
     from confsec.protocol.predicates import Release
     from confsec.release.build import Artifact
     from confsec.release.source import SourceTree
@@ -134,15 +136,14 @@ def _statement(
 @click.option(
     "--key",
     "keys",
-    type=_FILE,
     multiple=True,
-    metavar="FILE",
-    help="A public key, in PEM, that has to have signed the statement; may be given several times.",
+    metavar="KEY",
+    help="A public key that has to have signed it: a file in PEM, or its base64. May be repeated.",
 )
+@click.option("--policy", type=_FILE, metavar="FILE", help="Who may say it, instead of keys (TOML).")
+@click.option("--trusted-root", type=_FILE, metavar="FILE", help="The roots of Sigstore, for policies with identities.")
 @_json
-def _verify(
-    wheel: Path, source: Path, commit: str, statement: Path | None, keys: tuple[Path, ...], *, as_json: bool
-) -> int:
+def _verify(wheel: Path, source: Path, commit: str, *, as_json: bool, **signed: Any) -> int:
     """Build WHEEL again from its commit, and say whether it is the same, or where it differs first.
 
     \b
@@ -160,7 +161,7 @@ def _verify(
 
     given = Artifact(wheel.name, _read_file(wheel))
     try:
-        release = _believed(statement, keys)
+        release = _believed(**signed)
         comparison = compare(given, source, revision=commit, release=release)
     except VerificationError as exc:
         if not as_json:
@@ -193,17 +194,34 @@ def _read_file(path: Path) -> bytes:
         raise ConfigError(f"{path} cannot be read", got=exc.strerror) from exc
 
 
-def _believed(statement: Path | None, keys: tuple[Path, ...]) -> Release | None:
-    """Return what the statement says, if there is one. Raises `ConfigError` for one without keys."""
-    from confsec.backends.dsse_keys import read_public_dsse_key
-    from confsec.release.statement import verify_release
+def _believed(
+    statement: Path | None, keys: tuple[str, ...], policy: Path | None, trusted_root: Path | None
+) -> Release | None:
+    """Return what the statement says, if there is one. Raises `ConfigError` for one without anybody to believe."""
+    from confsec.cli.statement_verify import read_rules
+    from confsec.release.statement import policy_of, verify_release
 
-    if bool(statement) != bool(keys):
-        raise ConfigError("--statement and --key go together", hint="A statement counts for whose key you have")
+    if bool(keys) + bool(policy) != bool(statement):
+        raise ConfigError(
+            "a statement counts for whoever has the key of its signer", got=f"{len(keys)} keys",
+            hint="Give --statement with --key or --policy",
+        )  # fmt: skip
     if statement is None:
         return None
-    envelope = read_bytes(statement, "the statement")
-    return verify_release(envelope, [read_public_dsse_key(key) for key in keys], at=system.now())
+    rules = read_rules(policy, trusted_root) if policy else policy_of([_public_key(key) for key in keys])
+    return verify_release(read_bytes(statement, "the statement"), rules, at=system.now())
+
+
+def _public_key(key: str) -> DsseKey:
+    """Read a key as it stands in policies, and as `confsec statement key` prints it, or else the file of this name."""
+    from confsec.backends.dsse_keys import read_public_dsse_key
+    from confsec.protocol.dsse import DsseKey
+
+    try:
+        spki = decode_base64(key)
+        return DsseKey(DsseKey("unnamed", spki).key_id, spki)
+    except (DecodeError, UnsupportedError):
+        return read_public_dsse_key(Path(key))
 
 
 def _print_built(tree: SourceTree, artifacts: Sequence[Artifact], *, as_json: bool) -> None:

@@ -25,7 +25,7 @@ from confsec.protocol.statement import Statement
 from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.witness_policy import WitnessPolicy
 
-__all__ = ["verify_command"]
+__all__ = ["read_rules", "verify_command"]
 
 _FILE: Final = click.Path(path_type=Path)
 
@@ -87,7 +87,7 @@ def verify_command(file: Path, policy: Path, trusted_root: Path | None, *, as_js
     What was checked and what was not is said. Exit status: 0 verified, 1 refused, 2 no statement, or wrong input.
     """  # noqa: D301 - click keeps lines as they are after a backspace
     wanted = _Options(**options)
-    rules = _read_rules(policy, trusted_root)
+    rules = read_rules(policy, trusted_root)
     data = read_bytes(file, "the envelope")
     logged = _logged(wanted)
     try:
@@ -115,7 +115,8 @@ def _question(data: bytes, rules: StatementPolicy, logged: Logged | None, wanted
     )
 
 
-def _read_rules(path: Path, trusted_root: Path | None) -> StatementPolicy:
+def read_rules(path: Path, trusted_root: Path | None) -> StatementPolicy:
+    """Read a policy of statements, with the roots of Sigstore if there are any. Raises `ConfigError`."""
     try:
         text = read_bytes(path, "the policy").decode("utf-8")
     except UnicodeDecodeError as exc:

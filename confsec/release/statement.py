@@ -15,7 +15,7 @@ from confsec.protocol.statement_policy import StatementPolicy, StatementRule
 from confsec.release.build import Artifact
 from confsec.release.source import SourceTree
 
-__all__ = ["make_release", "sign_release", "verify_release"]
+__all__ = ["make_release", "policy_of", "sign_release", "verify_release"]
 
 
 def make_release(
@@ -46,11 +46,16 @@ def sign_release(release: Release, key: SigningKey) -> bytes:
     return Envelope(PAYLOAD_TYPE, statement.encode()).sign(key).encode()
 
 
-def verify_release(envelope: bytes, keys: Sequence[DsseKey], *, at: datetime) -> Release:
-    """Return what a statement says, if every one of `keys` signed it. Raises what `StatementPolicy.verify` raises.
-
-    Whether another statement revokes it, and whether it is in a log, is not asked here.
-    """
+def policy_of(keys: Sequence[DsseKey]) -> StatementPolicy:
+    """Return the policy under which every one of `keys` has to sign, and nobody revokes. Raises `ConfigError`."""
     rule = StatementRule(signers=tuple(keys), threshold=len(keys), subject_names=None, max_age=None, newest_only=False)
-    verified = StatementPolicy({Release.TYPE: rule}).verify(envelope, predicate_type=Release.TYPE, at=at)
+    return StatementPolicy({Release.TYPE: rule})
+
+
+def verify_release(envelope: bytes, policy: StatementPolicy, *, at: datetime) -> Release:
+    """Return what a statement says, if the policy believes it. Raises what `StatementPolicy.verify` raises.
+
+    Whether it is in a log is not asked here.
+    """
+    verified = policy.verify(envelope, predicate_type=Release.TYPE, at=at)
     return cast("Release", verified.predicate)  # the policy checked the type

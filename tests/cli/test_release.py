@@ -25,9 +25,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from confsec.backends.key_files import write_private_file
 from confsec.cli import run
-from confsec.protocol.dsse import Envelope
+from confsec.protocol.dsse import DsseKey, Envelope
 from confsec.protocol.predicates import Release
 from confsec.protocol.statement import PAYLOAD_TYPE, Statement
+from confsec.protocol.wire import encode_base64
 from tests.release.projects import change, commit, git, make_project
 
 Capture = pytest.CaptureFixture[str]
@@ -313,10 +314,36 @@ def test_statement_of_somebody_else_is_not_believed(released: Released, capsys: 
     assert released.verify(*released.signed, "--key", other) == 1, "every key that is named has to have signed"
 
 
-def test_statement_and_key_go_together(released: Released, capsys: Capture) -> None:
-    for words in (released.signed[:2], released.signed[2:]):
+def test_statement_counts_only_with_a_key_or_a_policy(released: Released, capsys: Capture) -> None:
+    policy = ("--policy", str(write_policy(released)))
+    for words in (released.signed[:2], released.signed[2:], policy, (*released.signed, *policy)):
         assert released.verify(*words) == 2
-        assert "go together" in capsys.readouterr().err
+        assert "--statement with --key or --policy" in capsys.readouterr().err
+
+
+def write_policy(released: Released, revoked: str = "") -> Path:
+    """Write the policy that believes our key, but for what is revoked."""
+    path = released.statement.with_suffix(".toml")
+    path.write_text(
+        f"""version = 1\n[keys]\nreleases = "{encode_base64(DsseKey.of("releases", KEY).spki)}"\n
+[[rule]]\npredicate_type = "{Release.TYPE}"\nsigners = ["releases"]\nthreshold = 1\nsubjects = "ANY"
+maximum_age = "UNLIMITED"\nnewest_only = false\n{revoked}"""
+    )
+    return path
+
+
+def test_key_as_policies_have_it_is_taken_too(released: Released) -> None:
+    key = encode_base64(DsseKey.of("releases", KEY).spki)
+    assert released.verify("--statement", str(released.statement), "--key", key) == 0
+
+
+def test_policy_says_who_is_believed_and_what_is_revoked(released: Released, capsys: Capture) -> None:
+    words = ("--statement", str(released.statement), "--policy")
+    assert released.verify(*words, str(write_policy(released))) == 0
+    digest = sha256(released.wheel.read_bytes()).hexdigest()
+    revoked = f'[[revoked]]\nkind = "subject"\ndigest = "{digest}"\n'
+    assert released.verify(*words, str(write_policy(released, revoked))) == 1
+    assert "revoked" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
