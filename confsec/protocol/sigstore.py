@@ -62,14 +62,10 @@ class SigstoreIdentity:
         _require_exact(self.issuer, want="an exact URL")
         if not self.is_pattern:
             _require_exact(self.subject, want="an exact identity, or a pattern from ^ to $")
-        elif _OPEN_BEGINNING.match(self.subject):
+        elif _OPEN_BEGINNING.match(self.subject) or any(map(self._compile().fullmatch, _STRANGERS)):
             raise ConfigError(
-                "a pattern of identities begins with anything",
-                got=self.subject,
-                want="how they begin",
-                section=_SECTION,
+                "a pattern of identities takes anybody", got=self.subject, want="how they begin", section=_SECTION
             )
-        self._compile()
 
     @property
     def is_pattern(self) -> bool:
