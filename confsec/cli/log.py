@@ -10,6 +10,7 @@ from confsec.backends import system
 from confsec.backends.http import HttpLimits, HttpTransport
 from confsec.backends.key_files import write_private_file
 from confsec.backends.log_client import LogClient
+from confsec.cli.log_page import page_command
 from confsec.cli.log_read import check_command, prove_command
 from confsec.cli.output import print_json, read_bytes, run_async, write_bytes
 from confsec.cli.role_commands import role_command
@@ -103,4 +104,5 @@ command.add_command(
     )
 )
 command.add_command(check_command)
+command.add_command(page_command)
 command.add_command(prove_command)

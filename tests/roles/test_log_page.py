@@ -375,6 +375,21 @@ def test_a_log_that_does_not_keep_what_it_showed_raises_a_loud_alarm(tmp_path: P
             assert ">in the tree</span>" not in seen.html
 
 
+def test_a_wrong_tile_is_refused_and_no_reason_to_accuse_the_log(tmp_path: Path) -> None:
+    log = make_log(tmp_path / "log")
+
+    def grow_and_damage() -> None:
+        grow(log)
+        flip("tile/0/000.p/35")(log)
+
+    with serve(tmp_path) as site:
+        site.acts = {"grow": grow_and_damage}
+        visit = ("open", "/log/#")
+        (seen,) = browse(site, tmp_path / "profile", visit, ("act", "grow"), visit, ("look", ""))
+    assert (seen.verdict, statuses(seen)) == ("bad", ["pass", "pass", "pass", "fail", "fail"])
+    assert '<div id="alarm" role="alert"></div>' in seen.html
+
+
 def test_forgetting_a_log_begins_again(tmp_path: Path) -> None:
     log = make_log(tmp_path / "log")
     with serve(tmp_path) as site:

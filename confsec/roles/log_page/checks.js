@@ -3,6 +3,7 @@
 import { Missing, Refusal, sha256, fromText, toHex } from "./bytes.js";
 import { counted, distance } from "./dom.js";
 import { Alarm, compare } from "./memory.js";
+import { Fork } from "./merkle.js";
 import { TYPES } from "./note.js";
 import { decodePolicy, describeQuorum } from "./policy.js";
 
@@ -88,8 +89,8 @@ async function extend(reader, seen) {
   try {
     return await reader.verifyExtends(seen.size, seen.root);
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    throw new Alarm("The log does not continue", `Its tree does not begin with the ${seen.size} entries seen before: ${error.message}`);
+    if (!(error instanceof Fork)) throw error; // a wrong tile shows nothing of the log's past
+    throw new Alarm("The log does not continue", `Its tree does not begin with the ${seen.size} entries that this browser saw before.`);
   }
 }
 

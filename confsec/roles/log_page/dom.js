@@ -68,9 +68,10 @@ export function time(milliseconds, now) {
 /** Say how long ago something is. */
 export function distance(milliseconds) {
   const seconds = Math.round(Math.abs(milliseconds) / 1000);
+  if (seconds === 0) return "just now";
   const [count, unit] = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]]
     .map(([length, name]) => [Math.floor(seconds / length), name])
-    .find(([number]) => number > 0) ?? [0, "second"];
+    .find(([number]) => number > 0);
   const text = `${count} ${unit}${count === 1 ? "" : "s"}`;
   return milliseconds < 0 ? `in ${text}` : `${text} ago`;
 }

@@ -70,10 +70,11 @@ async function judge(fetchFile) {
     await checkTree(reader), remembered,
   ];
   const look = verdictOf(checks);
-  const accept = () => remember(memory, judgement, bytes, policyText, now);
+  const noteText = toText(bytes);
+  const accept = () => remember(memory, judgement, noteText, policyText, now);
   if (look !== "bad" && judgement.log?.status === "good" && !remembered.isChanged) accept();
   tree = { reader, look };
-  show(judgement, checks, { look, memory, now, remembered, accept });
+  show(judgement, checks, { look, memory, now, noteText, remembered, accept });
 }
 
 function openMemory() {
@@ -84,15 +85,15 @@ function openMemory() {
   }
 }
 
-function remember(memory, { checkpoint, quorum }, bytes, policyText, now) {
+function remember(memory, { checkpoint, quorum }, note, policy, now) {
   try {
-    memory?.save({ checkpoint, note: toText(bytes), policy: policyText, at: now, fresh: quorum?.fresh ?? null });
+    memory?.save({ checkpoint, note, policy, at: now, fresh: quorum?.fresh ?? null });
   } catch (error) {
     if (error.name !== "QuotaExceededError") throw error; // full: the older memory stays, and is no worse
   }
 }
 
-function show(judgement, checks, { look, memory, now, remembered, accept }) {
+function show(judgement, checks, { look, memory, now, noteText, remembered, accept }) {
   const { checkpoint } = judgement;
   const forget = memory && (() => {
     memory.forget();
@@ -105,7 +106,7 @@ function show(judgement, checks, { look, memory, now, remembered, accept }) {
   document.title = `${{ good: "Verified", warn: "In part", bad: "Refused" }[look]}: ${printable(checkpoint.origin, 100)}`;
   place("main").dataset.verdict = look;
   replace(place("origin"), printable(checkpoint.origin, 200));
-  replace(place("alarm"), remembered.alarm && showAlarm(remembered.alarm, loadQuietly(memory), judgement.note));
+  replace(place("alarm"), remembered.alarm && showAlarm(remembered.alarm, loadQuietly(memory), noteText));
   replace(place("verdict"), ...showVerdict(look, checks), acceptButton);
   replace(place("checkpoint"), ...showCheckpoint(judgement, { now, again: load, forget }));
   replace(place("witnesses"), ...showWitnesses(judgement, now));

@@ -9,6 +9,9 @@ export const HASH_SIZE = 32;
 /** No proof has more hashes: the tree is no higher, and a subtree may bring one of its own. */
 export const MAX_PROOF_HASHES = 64;
 
+/** A tree that does not begin with a smaller one: one of the two was never part of the same log. */
+export class Fork extends Refusal {}
+
 const MAX_SIZE = (1n << 64n) - 1n;
 const LEAF = Uint8Array.of(0);
 const NODE = Uint8Array.of(1);
@@ -107,8 +110,9 @@ export async function verifySubtreeConsistency(start, end, size, proof, subtreeR
   if (start === end) return requireEmpty(size, proof, subtreeRoot, root);
   if (start === 0n && end === size) return requireSame(proof, subtreeRoot, root);
   const [part, whole] = await climb(start, end - 1n, size - 1n, proof, subtreeRoot);
-  if (!same(part, subtreeRoot)) throw new Refusal("The proof leads to another root of the smaller tree.");
+  // First the larger tree: once the hashes lead to its root, they are right, and what does not fit is the smaller one.
   if (!same(whole, root)) throw new Refusal("The proof leads to another root of the larger tree.");
+  if (!same(part, subtreeRoot)) throw new Fork("The proof leads to another root of the smaller tree.");
 }
 
 /** Compute the roots of the subtree and of the whole tree at once, from where they part. */
@@ -146,7 +150,7 @@ async function requireEmpty(size, proof, subtreeRoot, root) {
 
 function requireSame(proof, subtreeRoot, root) {
   if (proof.length) throw new Refusal("The proof for trees of one size is not empty.");
-  if (!same(subtreeRoot, root)) throw new Refusal("The log has two trees of one size: it was forked.");
+  if (!same(subtreeRoot, root)) throw new Fork("The log has two trees of one size.");
 }
 
 function requireSubtree(start, end, size) {

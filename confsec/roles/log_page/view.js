@@ -44,17 +44,13 @@ function showCheck({ status, title, text }) {
 
 /** Show that the log does not keep what it showed, with both notes: they are the evidence. */
 export function showAlarm(alarm, seen, note) {
-  const sentence = `${alarm.message} Keep both checkpoints below: signed by one key, they are evidence against the log.`;
+  const sentence = `${alarm.message} Keep both checkpoints below: with their signatures they are evidence.`;
   return element(
     "div", { class: "alarm" },
     element("div", {}, element("strong", {}, alarm.title), element("p", {}, printable(sentence, 1200)),
       seen && unfold("The checkpoint that this browser saw before", pre(seen.note)),
-      unfold("The checkpoint that the log shows now", pre(note.text + "\n" + note.signatures.map(line).join("")))),
+      unfold("The checkpoint that the log shows now", pre(note))),
   );
-}
-
-function line({ name, id, signature }) {
-  return `— ${name} ${id} ${toHex(signature)}\n`;
 }
 
 /** Something that unfolds. */
