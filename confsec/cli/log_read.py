@@ -60,17 +60,17 @@ class _Report:
     def checked(self) -> list[str]:
         """Say what was looked at."""
         checkpoint, cosigned, before = self.read.checkpoint, self.read.news.cosigned, self.read.before
+        entries = checkpoint.size - self.first
         said = [
-            f"the log {checkpoint.origin} signed a checkpoint of {checkpoint.size} entries",
+            f"the log {checkpoint.origin} signed a checkpoint of {_counted(checkpoint.size)}",
             f"a quorum cosigned it: {', '.join(cosigned.cosigners)}; its word is of {cosigned.fresh_since:%F %T} UTC",
         ]
         if before.size:
-            said.append(f"the tree begins with the {before.size} entries that were remembered")
-        if self.first < checkpoint.size:
-            said.append(f"entries {self.first} to {checkpoint.size - 1} are in the tree, byte for byte")
+            said.append(f"the tree begins with the {_counted(before.size)} of the one that is remembered")
+        if entries:
+            said.append(f"{_counted(entries)} from {self.first} on: in the tree, byte for byte")
         if self.rules:
-            judged = checkpoint.size - self.first
-            said.append(f"{judged - len(self.refused)} of {judged} entries are statements that the rules admit")
+            said.append(f"{entries - len(self.refused)} of {_counted(entries)}: statements that the rules admit")
         return said
 
     def unchecked(self) -> list[str]:
@@ -80,10 +80,14 @@ class _Report:
             remembered = "nothing was remembered of it" if self.read.log.memory else "without --memory"
             said.append(f"whether the log showed another tree before: {remembered}")
         if self.first:
-            said.append(f"the {self.first} entries before: --newest left them out")
+            said.append(f"{_counted(self.first)} before: --newest left them out")
         if not self.rules:
             said.append("what the entries say, and who signed them: without --statements")
         return said
+
+
+def _counted(entries: int) -> str:
+    return "1 entry" if entries == 1 else f"{entries} entries"
 
 
 @click.command(name="check", short_help="Check what a log shows.")
@@ -261,6 +265,6 @@ async def _find(read: ReadLog, wanted: bytes) -> int:
                     return index
             advance(len(part))
     raise TransparencyError(
-        "the log does not have this entry", got=f"{size} others", want=wanted.hex(),
+        "the log does not have this entry", got=f"{size} entries, none of it", want=f"the leaf hash {wanted.hex()}",
         hint="Was it appended a moment ago? It is proved when witnesses have cosigned it",
     )  # fmt: skip
