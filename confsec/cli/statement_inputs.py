@@ -11,12 +11,14 @@ from typing import Final
 
 from attrs import frozen
 
+from confsec.backends.dsse_keys import read_public_dsse_key
 from confsec.cli.output import read_bytes
-from confsec.errors import ConfigError, DecodeError
+from confsec.errors import ConfigError
 from confsec.protocol import json_general, toml_general
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.json_general import JsonItem
 from confsec.protocol.json_members import encode_time
+from confsec.protocol.model_signing import open_model_signing, read_model_signing
 from confsec.protocol.predicates import (
     PREDICATES,
     ArtifactDigest,
@@ -30,8 +32,7 @@ from confsec.protocol.predicates import (
     RevokedItem,
     RevokedKind,
 )
-from confsec.protocol.sigstore import read_envelope
-from confsec.protocol.statement import MAX_STATEMENT, Statement, Subject
+from confsec.protocol.statement import MAX_STATEMENT, Subject
 from confsec.protocol.wire import decode_hex
 
 __all__ = [
@@ -42,9 +43,10 @@ __all__ = [
     "read_directory",
     "read_issuer_keys",
     "read_key_configs",
-    "read_models",
+    "read_model_folder",
     "read_predicate_file",
     "read_revoked",
+    "read_signed_model",
     "subjects_of",
     "type_name",
 ]
@@ -109,19 +111,23 @@ def read_key_configs(path: Path, times: Times, valid_from: datetime | None) -> K
     return predicate
 
 
-def read_models(folder: Path | None, signed: Path | None, ignored: Sequence[str], times: Times) -> ModelDigests:
-    """Read a model from its files, from what OpenSSF model signing wrote, or from both. Raises `ConfsecError`.
+def read_model_folder(folder: Path, ignored: Sequence[str], times: Times) -> ModelDigests:
+    """Hash the files of a model. Raises `ConfigError`."""
+    files = hash_folder(folder, ignored)
+    skipped = tuple(sorted(set(ignored)))
+    return ModelDigests(issued=times.issued, valid_until=times.valid_until, files=files, ignored=skipped)
 
-    Both have to be the same then, and what was signed says what is passed over.
+
+def read_signed_model(path: Path, key: Path | None, folder: Path | None, times: Times) -> ModelDigests:
+    """Read what OpenSSF model signing wrote; check it under the signer's key, and against the files, if there are any.
+
+    Raises `ConfsecError`.
     """
-    if signed is None:
-        files = hash_folder(folder or Path(), ignored)
-        return ModelDigests(
-            issued=times.issued, valid_until=times.valid_until, files=files, ignored=tuple(sorted(set(ignored)))
-        )
-    said = _read_model_signing(signed, times)
-    if folder is not None and hash_folder(folder, (*ignored, *said.ignored)) != said.files:
-        raise ConfigError(f"the files of {folder} are not those that {signed} names")
+    data = read_bytes(path, "the signature of the model")
+    signed = read_model_signing(data) if key is None else open_model_signing(data, read_public_dsse_key(key))
+    said = ModelDigests.from_model_signing(signed, issued=times.issued, valid_until=times.valid_until)
+    if folder is not None and hash_folder(folder, said.ignored) != said.files:
+        raise ConfigError(f"the files of {folder} are not those that {path} names")
     return said
 
 
@@ -142,21 +148,6 @@ def hash_folder(folder: Path, ignored: Collection[str]) -> tuple[ArtifactDigest,
     if not names:
         raise ConfigError(f"there are no files in {folder}")
     return tuple(ArtifactDigest(name, hash_file(folder / name)) for name in names)
-
-
-def _read_model_signing(path: Path, times: Times) -> ModelDigests:
-    """Read what OpenSSF model signing wrote: a bundle, an envelope or a bare statement. Nothing of it is verified.
-
-    Raises `DecodeError` and `UnsupportedError`.
-    """
-    data = read_bytes(path, "the signature of the model")
-    try:
-        payload = read_envelope(data).payload
-    except DecodeError:
-        payload = data
-    return ModelDigests.from_model_signing(
-        Statement.decode_foreign(payload), issued=times.issued, valid_until=times.valid_until
-    )
 
 
 def read_revoked(revoked: Sequence[tuple[str, str, str]], times: Times) -> Revocation:

@@ -40,6 +40,8 @@ class _Options:
     issuer_keys: Path | None
     model: Path | None
     model_signing: Path | None
+    model_key: Path | None
+    unsafe_unsigned: bool
     ignore: tuple[str, ...]
     revoke: tuple[tuple[str, str, str], ...]
     add: Path | None
@@ -56,8 +58,15 @@ class _Options:
             raise ConfigError("what is to be signed?", got=f"{sources} of them", want="one: see --help")
         if self.valid_from is not None and self.key_configs is None:
             raise ConfigError("--valid-from is for --key-configs", hint="Leave it out")
-        if self.ignore and self.model is None:
-            raise ConfigError("--ignore is for --model", hint="Leave it out")
+        if self.ignore and (self.model is None or self.model_signing is not None):
+            raise ConfigError("--ignore is for --model alone", hint="Leave it out")
+        if self.model_signing is None and (self.model_key or self.unsafe_unsigned):
+            raise ConfigError("--model-key and --unsafe-unsigned are for --model-signing", hint="Leave them out")
+        if self.model_signing is not None and (self.model_key is None) is not self.unsafe_unsigned:
+            raise ConfigError(
+                "the digests of somebody else need a signature that you trust",
+                hint="Either --model-key PEM, or --unsafe-unsigned",
+            )
         if self.valid_for is not None and self.valid_until is not None:
             raise ConfigError("--valid-for and --valid-until exclude each other", hint="Leave one of them out")
         if self.add and (self.name or self.file or self.issued or self.valid_for or self.valid_until):
@@ -88,7 +97,13 @@ class _Options:
     "--model-signing",
     type=_FILE,
     metavar="FILE",
-    help="A model as OpenSSF model signing signed it. Who signed it is not checked; with --model its digests are.",
+    help="A model as OpenSSF model signing signed it. With --model, it is compared with the files.",
+)
+@click.option(
+    "--model-key", type=_FILE, metavar="PEM", help="The public key (P-256) of whoever signed --model-signing."
+)
+@click.option(
+    "--unsafe-unsigned", is_flag=True, help="Take --model-signing from anybody: nobody looks at its signature."
 )
 @click.option(
     "--ignore", multiple=True, metavar="PATH", help="With --model: a path that is passed over. May be repeated."
@@ -166,7 +181,9 @@ def _read(wanted: _Options, times: inputs.Times) -> Predicate:
         return inputs.read_issuer_keys(wanted.issuer_keys, times)
     if wanted.revoke:
         return inputs.read_revoked(wanted.revoke, times)
-    return inputs.read_models(wanted.model, wanted.model_signing, wanted.ignore, times)
+    if wanted.model_signing:
+        return inputs.read_signed_model(wanted.model_signing, wanted.model_key, wanted.model, times)
+    return inputs.read_model_folder(wanted.model or Path(), wanted.ignore, times)
 
 
 def _open_to_add(path: Path, signer: SigningKey) -> Envelope:

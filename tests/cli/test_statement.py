@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from confsec import cli
 from confsec.backends.dsse_keys import read_dsse_key
@@ -21,10 +21,10 @@ from confsec.backends.key_files import passphrase_from_file, write_private_file
 from confsec.protocol import json_general
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.dsse import DsseKey, DsseSignature, Envelope
-from confsec.protocol.json_general import JsonItem
 from confsec.protocol.json_members import encode_time
 from confsec.protocol.key_config import encode_key_configs
 from confsec.protocol.merkle import CompactRange, leaf_hash
+from confsec.protocol.model_signing import read_model_signing
 from confsec.protocol.note_keys import KeyType, Signer
 from confsec.protocol.predicates import (
     DirectoryStatement,
@@ -48,9 +48,10 @@ from tests.protocol.statement_cases import ALICE, AT, BOB, CONFIG, DAY, DIRECTOR
 from tests.protocol.test_directory import directory
 from tests.protocol.test_predicates import model_signing
 from tests.protocol.test_transparency import ORIGIN, POLICY as WITNESSES, checkpoint as checkpoint_of, cosigned
-from tests.protocol.token_keys import ED25519, P256
+from tests.protocol.token_keys import ED25519, OTHER, P256
 
 NOW = encode_time(AT)
+BUNDLE = Path(__file__).parents[1] / "vectors" / "model_signing.json"
 
 
 @pytest.fixture(autouse=True)
@@ -216,6 +217,10 @@ def test_what_is_revoked_is_signed(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def public_pem(key: SigningKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
 def a_model() -> Path:
     folder = Path("weights")
     for name in ("a-b", "a/b", "config.json", ".git/config"):
@@ -250,28 +255,27 @@ def test_digests_of_model_signing_are_taken_over(form: str, capsys: pytest.Captu
     if form == "bundle":
         data = b'{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","dsseEnvelope":' + data + b"}"
     Path("model.sig").write_bytes(data)
-    _, predicate = sign(capsys, "--model-signing", "model.sig", "--name", "m")
+    _, predicate = sign(capsys, "--model-signing", "model.sig", "--unsafe-unsigned", "--name", "m")
     assert predicate == ModelDigests.from_model_signing(statement, issued=AT)
 
 
-def test_a_model_is_compared_with_what_model_signing_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_its_own_tool_signed_is_taken_over(capsys: pytest.CaptureFixture[str]) -> None:
+    """The bundle is of model-signing 1.1.1, with the key that the tests call P256."""
     folder = a_model()
-    names = ("a/b", "a-b", "config.json")
-    resources: list[JsonItem] = [
-        {"name": each, "algorithm": "sha256", "digest": sha256(each.encode()).hexdigest()} for each in names
-    ]
-    root = sha256(b"".join(sha256(each.encode()).digest() for each in names)).digest()
-    said = model_signing(ignore_paths=[".git"])
-    said = evolve(
-        said, predicate={**said.predicate, "resources": resources}, subjects=(evolve(said.subjects[0], digest=root),)
-    )
-    Path("model.sig").write_bytes(said.encode())
-    _, predicate = sign(capsys, "--model", folder, "--model-signing", "model.sig", "--name", "m")
+    Path("model.sig").write_text(json.dumps(json.loads(BUNDLE.read_text())["bundle"]))
+    Path("signer.pub").write_bytes(public_pem(P256))
+    options = ["--model-signing", "model.sig", "--model-key", "signer.pub", "--name", "m"]
+    statement, predicate = sign(capsys, *options, "--model", folder)
     assert isinstance(predicate, ModelDigests)
-    assert predicate.ignored == (".git",)
-    (folder / "config.json").write_text("changed")
+    assert [file.name for file in predicate.files] == ["a/b", "a-b", "config.json"]
+    assert predicate.ignored == (".git", ".gitattributes", ".github", ".gitignore")
+    assert statement.subjects[0].digest == read_model_signing(Path("model.sig").read_bytes()).subjects[0].digest
     Path("out.dsse").unlink()
-    assert "not those" in refused(capsys, "--model", folder, "--model-signing", "model.sig", "--name", "m")
+    (folder / "config.json").write_text("changed")
+    assert "not those" in refused(capsys, *options, "--model", folder)
+    Path("signer.pub").write_bytes(public_pem(OTHER))
+    assert "too few" in run(capsys, "sign", "--key", "alice.key", "--out", "out.dsse", *options, status=1)
+    assert not Path("out.dsse").exists()
 
 
 def test_a_second_signature_is_added(capsys: pytest.CaptureFixture[str]) -> None:
@@ -318,7 +322,16 @@ MISTAKES = {
     "a predicate that is none": (["--predicate", "model", "list.json", "--name", "m"], "no.* object|not a JSON object"),
     "key configurations that are none": (["--key-configs", "image.json", "--name", "g", "--valid-for", "1d"], "cannot"),
     "a revoked text": (["--revoke", "key", "zz", "A test.", "--name", "a"], "cannot be said"),
-    "a model that is not signed": (["--model-signing", "image.json", "--name", "m"], "cannot be said"),
+    "no signature of a model": (
+        ["--model-signing", "image.json", "--unsafe-unsigned", "--name", "m"],
+        "cannot be said",
+    ),
+    "a signature of a model by nobody": (["--model-signing", "image.json", "--name", "m"], "--unsafe-unsigned"),
+    "a signature that is and is not checked": (
+        ["--model-signing", "image.json", "--model-key", "a", "--unsafe-unsigned", "--name", "m"],
+        "--unsafe-unsigned",
+    ),
+    "a key of no model": (["--directory", "a", "--model-key", "b"], "--model-signing"),
 }
 
 
