@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
+from confsec.protocol.latest_statements import LatestStatements
 from confsec.protocol.merkle import CompactRange, leaf_hash
 from confsec.protocol.predicates import DirectoryStatement, ModelDigests, RevokedKind
 from confsec.protocol.statement_policy import StatementPolicy, StatementRule
@@ -14,9 +15,21 @@ from confsec.protocol.tiles import new_tiles
 from tests.protocol import statement_cases
 from tests.protocol.receipt_cases import make_receipt, make_statement, receipt_for, transparent
 from tests.protocol.test_merkle import LEAVES
+from tests.protocol.test_statement_policy import verify
 from tests.protocol.token_keys import ED25519, P256
 
-__all__ = ["BUNDLE", "ROOT", "SIZE", "envelopes", "receipts", "rules", "signed_statements", "statements", "tiles"]
+__all__ = [
+    "BUNDLE",
+    "ROOT",
+    "SIZE",
+    "envelopes",
+    "latest_statements",
+    "receipts",
+    "rules",
+    "signed_statements",
+    "statements",
+    "tiles",
+]
 
 SIZE: Final = 300
 """How many entries the tree of the tiles has: two tiles, and one above."""
@@ -28,6 +41,13 @@ ROOT: Final = CompactRange().append(*_HASHES).root
 
 BUNDLE: Final = encode_entries([b"", b"one", bytes(300)])
 """A bundle of three entries."""
+
+
+def latest_statements() -> tuple[bytes, ...]:
+    """Return what is remembered of no statement, and of the newest directory."""
+    nothing, latest = LatestStatements(), LatestStatements()
+    latest.admit(verify(statement_cases.DIRECTORY))
+    return nothing.encode(), latest.encode()
 
 
 def receipts() -> tuple[bytes, ...]:

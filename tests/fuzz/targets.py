@@ -37,6 +37,7 @@ from confsec.protocol.eat_tokens import DetachedBundle, decode_cwt
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.jose import Jws
 from confsec.protocol.json_general import decode as decode_general_json
+from confsec.protocol.latest_statements import LatestStatements
 from confsec.protocol.manifest import Freshness, Manifest
 from confsec.protocol.note import SignedNote
 from confsec.protocol.platforms import (
@@ -499,6 +500,9 @@ TARGETS: Final = (
         make_seeds=lambda: (seeds.witness_policy(),),
     ),
     Target(name="trusted-log", decode=TrustedLog.decode, make_seeds=lambda: (seeds.trusted_log(),), encode=_encode),
+    Target(
+        name="latest-statements", decode=LatestStatements.decode, make_seeds=log_seeds.latest_statements, encode=_encode
+    ),
     Target(name="tiles", decode=_tiles, make_seeds=lambda: (_all_tiles(),), encode=_all_tiles),
     Target(
         name="tile-path",
