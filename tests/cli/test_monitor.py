@@ -105,3 +105,19 @@ def test_it_follows_until_it_is_told_to_stop(tmp_path: Path, number: signal.Sign
             process.send_signal(number)
             assert process.wait(60) == 0
     assert told == ["first-contact", "new", "refused"]
+
+
+def test_a_monitor_that_is_killed_at_any_time_misses_nothing(tmp_path: Path) -> None:
+    count = 10_000
+    with serving(Site(fresh(*entries_of(0, count)).files)) as site:
+        file = configure(tmp_path, site.url, "any_entries = true\n")
+        told = list[str]()
+        for lines_before in (1, 3000, 500, 7000, count):
+            command = [sys.executable, "-m", "confsec", "monitor", file, "--json", "--once"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                told += [line for _, line in zip(range(lines_before), process.stdout, strict=False)]
+                process.kill()
+                told += process.stdout  # what it had told before
+    alerts = [json.loads(line) for line in told if line.endswith("\n")]
+    assert {alert["index"] for alert in alerts if alert["kind"] == "new"} == set(range(count))

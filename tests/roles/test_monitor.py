@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.abc
 import pytest
 from attrs import evolve
 
@@ -299,6 +300,26 @@ async def test_what_a_source_serves_wrongly_is_told_and_read_elsewhere(
         kinds = await watcher.check()
         assert AlertKind.DEFECTIVE in kinds
         assert kinds.count(AlertKind.NEW) == 300 - known
+
+
+async def test_a_source_that_cannot_prove_what_it_shows_is_told(watcher: Watcher) -> None:
+    log = StaticLog(entries_of(0, 250))
+    old = dict(log.files)
+    log.grow(entries_of(250, 300))
+    log.files["tile/0/000"] = bytes(256 * 32)
+    with serving(Site(log.files)) as site, serving(Site(old)) as mirror:
+        watcher.follow(site.url, mirror.url, report_new=True)
+        assert await watcher.check() == [AlertKind.FIRST_CONTACT, AlertKind.DEFECTIVE]
+        assert watcher.told[1].details["source"] == site.url
+
+
+async def test_a_source_that_takes_too_long_is_told(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("confsec.roles.monitor_views._SECONDS", 0.05)
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")  # nobody accepts, so nobody answers
+    async with listener:
+        watcher.follow(f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}")
+        assert await watcher.check() == [AlertKind.FIRST_CONTACT, AlertKind.STALLED]
+        assert "too long" in watcher.told[1].what
 
 
 async def test_a_log_that_proves_no_growth_is_not_followed(tmp_path: Path, watcher: Watcher) -> None:
