@@ -11,7 +11,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from benchmarks.log_append import append_rows
+from benchmarks.log_append import append_rows, memory_row
 from benchmarks.log_cases import LOG, ORIGIN, POLICY, WITNESSES, StoredTree, cosigned, hashed_by, peak_memory
 from benchmarks.log_sigstore import sigstore_rows
 from benchmarks.measure import Contender, Plan, measure, timed
@@ -81,7 +81,7 @@ def _tree_rows(folder: Path, plan: Plan, peers: Peers) -> Iterator[Row]:
 
 def inclusion_case(tree: StoredTree, index: int) -> tuple[Work, dict[str, object]]:
     """Return the verification of an inclusion proof, and the same for peers."""
-    leaf, proof = leaf_hash(b"%d" % index), tree.prove_inclusion(index)
+    leaf, proof = leaf_hash(tree.entry(index)), tree.prove_inclusion(index)
     fields = {"leaf": leaf, "index": index, "tree_size": tree.size, "hashes": proof, "root": tree.root}
     return partial(verify_inclusion, leaf, index, tree.size, proof, tree.root), fields
 
@@ -134,6 +134,7 @@ def _memory_rows(small: StoredTree, large: StoredTree) -> Iterator[Row]:
             what=what, ours=after / 1024, unit="KiB", against=f"{small.size:,} entries", theirs=before / 1024,
             result=after / before, goal=MEMORY_GOAL, note=_FLAT,
         )  # fmt: skip
+    yield memory_row(small, large)
 
 
 # --- Notes ------------------------------------------------------------------------------------------------------------

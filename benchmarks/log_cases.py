@@ -75,13 +75,18 @@ class StoredTree:
         edge: dict[Tile, bytes] = {}
         for start in range(0, size, _PART):
             stop = min(start + _PART, size)
-            written = new_tiles(start, edge, (leaf_hash(b"%d" % number) for number in range(start, stop)))
+            written = new_tiles(start, edge, (leaf_hash(cls.entry(number)) for number in range(start, stop)))
             for tile, data in written.items():
                 path = folder / tile.path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
             edge = {tile: data for tile, data in {**edge, **written}.items() if tile in tiles_for_root(stop)}
         return cls(folder, size, range_from_tiles(size, edge).root)
+
+    @staticmethod
+    def entry(number: int) -> bytes:
+        """Return an entry by its place."""
+        return b"%d" % number
 
     def read(self, tiles: Iterable[Tile]) -> TileTree:
         """Read tiles and verify them."""
