@@ -5,24 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from urllib.request import Request, urlopen
 
 from confsec.backends.log_objects import ObjectStorage
 
-BUCKET = "logs"
+_buckets = count()
 
 
 @contextmanager
 def running_object_store() -> Iterator[str]:
-    """Run the server with an empty bucket; yield its URL."""
+    """Run the server with a bucket that is empty; yield its URL. All servers of a process share their buckets."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
-        url = "http://{}:{}".format(*server.get_host_and_port())
-        with urlopen(Request(f"{url}/{BUCKET}", method="PUT")):
+        url = "http://{}:{}/logs-{}".format(*server.get_host_and_port(), next(_buckets))
+        with urlopen(Request(url, method="PUT")):
             pass
         yield url
     finally:
@@ -31,9 +32,10 @@ def running_object_store() -> Iterator[str]:
 
 def s3_storage(url: str, prefix: str) -> ObjectStorage:
     """Return what is below a prefix in the bucket, as one writer sees it."""
+    endpoint, _, bucket = url.rpartition("/")
     return ObjectStorage(
-        f"s3://{BUCKET}/{prefix}",
-        endpoint=url,
+        f"s3://{bucket}/{prefix}",
+        endpoint=endpoint,
         region="us-east-1",
         access_key_id="nobody",
         secret_access_key="nothing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -114,11 +114,12 @@ def make_log(
     statements: StatementPolicy | None = None,
     storage: LogStorage | None = None,
     clock: Clock = now,
+    config: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Log:
-    """Return a log over its witnesses."""
-    config = log_config(folder, **settings)
-    return Log(config, statements=statements, storage=storage, transport=network, clock=clock)
+    """Return a log over its witnesses. `config` is for settings whose names mean something else here."""
+    made = log_config(folder, **settings, **(config or {}))
+    return Log(made, statements=statements, storage=storage, transport=network, clock=clock)
 
 
 @asynccontextmanager

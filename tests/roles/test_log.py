@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import pytest
+from attrs import evolve
 
+from confsec.backends.api import HttpRequest
+from confsec.backends.system import now
 from confsec.errors import ConfigError
+from confsec.protocol import statement_rules
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import verify_checkpoint, verify_logged
-from tests.roles.log_cases import ORIGIN, POLICY, append, get, log_running, witnesses_running
+from tests.backends.object_store import running_object_store, s3_storage
+from tests.protocol.statement_cases import AT, DIRECTORY, REVOCATION
+from tests.protocol.test_statement_policy import CHANGED, NAME, POLICY as POLICY_OF_STATEMENTS, sealed
+from tests.protocol.token_keys import OTHER
+from tests.roles.log_cases import (
+    ORIGIN,
+    POLICY,
+    Network,
+    append,
+    get,
+    log_running,
+    witnesses_running,
+    write_private,
+)
+from tests.roles.support import read
+from tests.support import needs_packages
 
 pytestmark = pytest.mark.anyio
 
@@ -83,3 +104,156 @@ async def test_a_log_says_what_it_takes(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="statement policy"):
             async with log_running(tmp_path, network, unsafe_any_entry=False):
                 pass
+
+
+async def test_statements_that_the_policy_believes_are_taken_once_and_in_order(tmp_path: Path) -> None:
+    clock = [AT]
+    async with witnesses_running(tmp_path) as network:
+        running = log_running(
+            tmp_path, network, unsafe_any_entry=False, statements=POLICY_OF_STATEMENTS, clock=lambda: clock[0]
+        )
+        async with running as (_, log):
+            first = sealed(DIRECTORY.about(NAME))
+            assert await append(log, first) == (200, b"0\n")
+            assert await append(log, first) == (200, b"0\n")
+            for entry, status, code in (
+                (b"no statement", 400, "decode"),
+                (sealed(DIRECTORY.about(NAME), OTHER), 403, "verification"),
+                (sealed(DIRECTORY.about("other.example")), 403, "transparency"),
+                (json.dumps(json.loads(first), indent=1).encode(), 409, "already_logged"),
+                (sealed(CHANGED.about(NAME)), 409, "already_logged"),
+            ):
+                found, problem = await append(log, entry)
+                assert (found, json.loads(problem)["code"]) == (status, code)
+            clock[0] += timedelta(hours=1)
+            newer = sealed(evolve(CHANGED, issued=clock[0], valid_until=clock[0] + timedelta(hours=1)).about(NAME))
+            assert await append(log, newer) == (200, b"1\n")
+            assert (await append(log, sealed(REVOCATION.about(NAME))))[0] == 200
+
+
+async def test_a_policy_of_statements_is_read_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "statements.toml"
+    file.write_text(statement_rules.to_toml(POLICY_OF_STATEMENTS))
+    async with witnesses_running(tmp_path) as network:
+        settings = {"unsafe_any_entry": False, "statements": str(file)}
+        async with log_running(tmp_path, network, config=settings, clock=lambda: AT) as (_, log):
+            assert await append(log, sealed(DIRECTORY.about(NAME))) == (200, b"0\n")
+            assert (await append(log, b"no statement"))[0] == 400
+        for content, match in ((b"\xff", "not text"), (b"", "another version")):
+            file.write_bytes(content)
+            with pytest.raises(ConfigError, match=match):
+                async with log_running(tmp_path, network, config=settings):
+                    pass
+
+
+async def test_files_have_the_types_and_the_caching_of_the_standard(tmp_path: Path) -> None:
+    async with witnesses_running(tmp_path) as network, log_running(tmp_path, network) as (role, log):
+        async with anyio.create_task_group() as tasks:
+            for number in range(300):
+                tasks.start_soon(role.writer.append, b"%d" % number)
+        await role.publisher.wait_cosigned(299)
+        for path, kind, caching in (
+            ("checkpoint", "text/plain; charset=utf-8", "max-age=2"),
+            ("witnesses", "text/plain; charset=utf-8", "max-age=2"),
+            ("tile/0/000", "application/octet-stream", "immutable"),
+            ("tile/0/001.p/44", "application/octet-stream", "immutable"),
+            ("tile/1/000.p/1", "application/octet-stream", "immutable"),
+            ("tile/entries/000", "application/octet-stream", "immutable"),
+        ):
+            status, fields, body = await get(log, path)
+            assert (status, fields["content-type"], bool(body)) == (200, kind, True)
+            assert caching in fields["cache-control"]
+            assert fields["x-content-type-options"] == "nosniff"
+        for path in ("tile/0/002", "tile/entries/001.p/45", "tile/0/../../key", "tile/..", "proof/0", "commit", "a"):
+            status, fields, _ = await get(log, path)
+            assert (status, fields["cache-control"]) == (404, "no-store")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "compressed"),
+    [
+        ("gzip", True),
+        ("br, gzip;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("br", False),
+        ("", False),
+    ],
+)
+async def test_bundles_are_compressed_for_whoever_asks(tmp_path: Path, accepted: str, compressed: bool) -> None:  # noqa: FBT001
+    async with witnesses_running(tmp_path) as network, log_running(tmp_path, network) as (_, log):
+        await append(log, bytes(1000))
+        request = HttpRequest(
+            method="GET", url="http://log/tile/entries/000.p/1", headers=(("accept-encoding", accepted),)
+        )
+        async with log.stream(request) as response:
+            body, fields = await read(response), dict(response.headers)
+        assert fields["vary"] == "accept-encoding"
+        assert fields.get("content-encoding") == ("gzip" if compressed else None)
+        assert (gzip.decompress(body) if compressed else body) == b"\x03\xe8" + bytes(1000)
+
+
+async def test_the_page_is_served_with_a_strict_policy(tmp_path: Path) -> None:
+    async with witnesses_running(tmp_path) as network, log_running(tmp_path, network) as (_, log):
+        for path, kind in (("", "text/html"), ("page/log.js", "text/javascript"), ("page/style.css", "text/css")):
+            status, fields, body = await get(log, path)
+            assert (status, fields["content-type"].partition(";")[0], bool(body)) == (200, kind, True)
+            assert fields["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+        assert (await get(log, "page/other.js"))[0] == 404
+
+
+async def test_a_request_that_is_not_understood_is_refused(tmp_path: Path) -> None:
+    async with witnesses_running(tmp_path) as network, log_running(tmp_path, network) as (role, log):
+        for query in ("?wait=now", "?wait=", "?wait=cosigned&more=1", "?other"):
+            assert (await append(log, b"one", query))[0] == 400
+        assert (await append(log, bytes(65_536)))[0] == 413
+        assert role.writer.tree.size == 0
+
+
+async def test_a_log_is_well_while_it_is_cosigned(tmp_path: Path) -> None:
+    ahead = [timedelta()]
+    async with witnesses_running(tmp_path) as network:
+        network.down = {"w1", "w2", "w3"}
+        async with log_running(tmp_path, network, clock=lambda: now() + ahead[0], recosign_seconds=30.0) as (role, log):
+            assert (await get(log, "healthz"))[0] == 503
+            network.down = set()
+            await role.publisher.wait_cosigned(-1)
+            assert (await get(log, "healthz"))[::2] == (200, b'{"role": "log", "state": "ok"}')
+            status = json.loads((await get(log, "status"))[2])
+            assert (status["size"], status["not_cosigned"], status["error"]) == (0, None, "")
+            ahead[0] = timedelta(seconds=70)
+            assert (await get(log, "healthz"))[::2] == (503, b'{"role": "log", "state": "backend"}')
+
+
+@pytest.mark.parametrize(
+    ("setting", "content", "match"),
+    [
+        ("key", "key\n", "cannot be read"),
+        ("key", "", "no key"),
+        ("key", None, "cannot be read"),
+        ("policy", None, "cannot be read"),
+        ("policy", "quorum\n", "line 1"),
+        ("statements", None, "cannot be read"),
+    ],
+)
+async def test_files_that_cannot_be_used_are_named(
+    tmp_path: Path, setting: str, content: str | None, match: str
+) -> None:
+    if content is not None:
+        write_private(tmp_path / "other", content)
+    with pytest.raises(ConfigError, match=match):
+        async with log_running(tmp_path, Network(), config={setting: str(tmp_path / "other")}):
+            pass
+
+
+async def test_a_log_lives_in_an_object_store(tmp_path: Path) -> None:
+    needs_packages("moto", "obstore")
+    with running_object_store() as url:
+        async with witnesses_running(tmp_path) as network:
+            for life in range(2):
+                storage = s3_storage(url, "log")
+                async with log_running(tmp_path, network, storage=storage, keep_proofs=True) as (_, log):
+                    entry = b"entry %d" % life
+                    proof = TlogProof.decode((await append(log, entry, "?wait=cosigned"))[1])
+                    verify_logged(entry, proof, POLICY, origin=ORIGIN)
+                    assert (await get(log, f"proof/{life}"))[2] == proof.encode()
