@@ -86,7 +86,7 @@ async def _measure(plan: Plan) -> list[Row]:
     with running_engine() as engine, tempfile.TemporaryDirectory() as folder:
         settings = DemoSettings(engine=engine, taps=False)
         async with start_demo(Path(folder), settings) as service:
-            client = Client(service.directory_file, policy=UNSAFE_UNATTESTED)
+            client = Client(service.service_file, policy=UNSAFE_UNATTESTED)
             transport = HttpTransport()
             async with client, aclosing(transport):
                 return await _compare(plan, _Sides(client, transport, engine), service)

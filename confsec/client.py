@@ -194,6 +194,10 @@ class Client:
         """Fetch and appraise the newest fleet record. Happens by itself when it is needed."""
         await self._refresh(await self._load(), stale=None)
 
+    async def reload(self) -> None:
+        """Read the directory again. Happens by itself when the gateway has other keys, and twice a day under a root."""
+        await self._reload(await self._load())
+
     @asynccontextmanager
     async def _stream(self, request: HttpRequest) -> AsyncGenerator[HttpResponse]:
         sealed = await _sealable(request)

@@ -107,7 +107,7 @@ class ServiceReader:
     def _say_first_contact(self, root: LogRoot) -> None:
         self.first_contact = True
         _log.warning(
-            "first contact with %s: the root file alone vouches for its logs; compare its digest with others': %s",
+            "first contact with %s: only its root file vouches for its logs. Compare the digest with others: %s",
             root.name,
             root.digest.hex(),
         )

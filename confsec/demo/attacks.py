@@ -15,6 +15,7 @@ from attrs import evolve
 from confsec.backends import system
 from confsec.backends.api import HttpRequest, HttpResponse, Transport
 from confsec.demo.evidence_attacks import EVIDENCE_ATTACKS
+from confsec.demo.log_attacks import LOG_ATTACKS
 from confsec.demo.target import Attack, Outcome, Target, run_attack
 from confsec.errors import (
     DecryptionError,
@@ -49,7 +50,7 @@ async def _swap_gateway_key(target: Target) -> None:
     """Put a key of the attacker's, under the gateway's key id, into the directory that one user gets."""
     (real, *_) = target.directory.gateway_key_configs
     swapped = evolve(real, kem_id=_X_WING, public_key=kem_from_id(_X_WING).generate(system.randbytes).public_key)
-    await target.ask(directory=evolve(target.directory, gateway_key_configs=(swapped,)))
+    await target.ask(service=evolve(target.directory, gateway_key_configs=(swapped,)))
 
 
 async def _change_chunk(target: Target) -> None:
@@ -181,6 +182,7 @@ ATTACKS: Final = (
         _token_of_another_epoch,
     ),
     *EVIDENCE_ATTACKS,
+    *LOG_ATTACKS,
 )
 """All attacks, by the name that `confsec demo --tamper` takes."""
 

@@ -15,26 +15,33 @@ from attrs import evolve, frozen
 
 from confsec.backends import system
 from confsec.backends.api import HttpRequest
-from confsec.demo.evil_operator import EvilOperator, ShownNode
+from confsec.backends.log_source import HttpLogSource, read_log
+from confsec.demo.evil_operator import EvilOperator, ShownNode, forge
 from confsec.demo.target import Attack, Target
 from confsec.demo.tees import boot_tpm
 from confsec.errors import AppraisalError, EvidenceError, PeerError
 from confsec.protocol.appraisal import node_key_id
+from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.cmw import CmwRecord, Endorsements, Evidence
 from confsec.protocol.epoch import Epoch
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.kem import kem_from_id
 from confsec.protocol.key_config import encode_key_configs
+from confsec.protocol.log_reader import LogUpdate
+from confsec.protocol.log_root import DirectoryLog, FleetLog
 from confsec.protocol.manifest import Manifest
 from confsec.protocol.node_keys import NodeKeys, node_id, node_key_config
+from confsec.protocol.note import SignedNote
 from confsec.protocol.platforms import KEY_CONFIG, MEDIA_TYPES, SEV_SNP, TPM_QUOTE
+from confsec.protocol.service_state import read_epoch
 from confsec.protocol.session import ENDORSEMENTS_PATH, EVIDENCE_PATH, FLEET_PATH
+from confsec.protocol.transparency import TrustedLog
 from confsec.roles.node_epochs import NodeEpochs, Shown
 from confsec.tee.api import Attester
 from confsec.tee.simulated.attester import SimulatedSnpAttester
 from confsec.tee.tpm.simulated_boot import SimulatedBoot
 
-__all__ = ["EVIDENCE_ATTACKS", "Genuine", "genuine"]
+__all__ = ["EVIDENCE_ATTACKS", "Genuine", "genuine", "read_entries"]
 
 _X_WING: Final = 0x647A
 
@@ -45,6 +52,8 @@ class Genuine:
 
     epoch: Epoch
     nodes: tuple[ShownNode, ...]
+    before: tuple[bytes, ...]
+    """The entries of the log of fleets before that of this epoch."""
 
     def items(self, which: int) -> dict[str, CmwRecord]:
         """Return the items of one node's evidence."""
@@ -62,7 +71,18 @@ async def genuine(target: Target) -> Genuine:
         )
         for node in record.nodes
     ]
-    return Genuine(record.epoch, tuple(nodes))
+    size = Checkpoint.decode(SignedNote.decode(record.beacon).text).size
+    entries = await read_entries(target, target.logs.root.fleet)
+    return Genuine(read_epoch(record.beacon, target.logs.root), tuple(nodes), entries[:size])
+
+
+async def read_entries(target: Target, log: DirectoryLog | FleetLog) -> tuple[bytes, ...]:
+    """Read a whole log, as anybody can."""
+    update = LogUpdate(
+        TrustedLog(log.origin), target.logs.root.witnesses, at=system.now(), maximum_age=timedelta(days=1)
+    )
+    news = await read_log(update, HttpLogSource(log.url, target.transport).fetch)
+    return tuple(entry.data for entry in news.entries)
 
 
 async def _file(target: Target, path: str) -> bytes:
@@ -72,10 +92,12 @@ async def _file(target: Target, path: str) -> bytes:
     return response.content
 
 
-async def _show(target: Target, epoch: Epoch, nodes: Sequence[ShownNode]) -> None:
-    """Show a client these nodes, and see whether it seals."""
-    operator = EvilOperator(target.directory, epoch.beacon, nodes)
-    await target.ask(operator, operator.directory)
+async def _show(target: Target, shown: Genuine, nodes: Sequence[ShownNode], *, beacon: bytes = b"") -> None:
+    """Log and show these nodes, and see whether a client seals. `beacon` is another one than that of the epoch."""
+    operator = EvilOperator(
+        target.logs, target.directory, nodes, beacon=beacon or shown.epoch.beacon, before=shown.before
+    )
+    await target.ask(operator, operator.root)
 
 
 def _with_items(node: ShownNode, items: dict[str, CmwRecord]) -> ShownNode:
@@ -86,31 +108,32 @@ async def _changed_measurement(target: Target) -> None:
     shown = await genuine(target)
     async with _another_system(target.service.tee, shown.epoch) as other:
         node = ShownNode.of(other.evidence, other.endorsements, node_key_id(other.evidence))
-        await _show(target, shown.epoch, [node])
+        await _show(target, shown, [node])
 
 
 async def _relayed_evidence(target: Target) -> None:
     shown = await genuine(target)
     own = node_key_config(kem_from_id(_X_WING).generate(system.randbytes))
     items = shown.items(0) | {KEY_CONFIG: CmwRecord(MEDIA_TYPES[KEY_CONFIG], encode_key_configs([own]))}
-    await _show(target, shown.epoch, [evolve(_with_items(shown.nodes[0], items), node_id=node_id(own))])
+    await _show(target, shown, [evolve(_with_items(shown.nodes[0], items), node_id=node_id(own))])
 
 
 async def _evidence_of_another_node(target: Target) -> None:
     shown = await genuine(target)
     first, second = shown.nodes[:2]
-    await _show(target, shown.epoch, [evolve(second, node_id=first.node_id)])
+    await _show(target, shown, [evolve(second, node_id=first.node_id)])
 
 
 async def _swapped_evidence(target: Target) -> None:
     shown = await genuine(target)
     first, second = shown.nodes[:2]
-    await _show(target, shown.epoch, [evolve(second, node_id=first.node_id, digest=first.entry.evidence_digest)])
+    await _show(target, shown, [evolve(second, node_id=first.node_id, digest=first.entry.evidence_digest)])
 
 
 async def _old_evidence(target: Target) -> None:
     shown = await genuine(target)
-    await _show(target, Epoch.local(int(shown.epoch.began.timestamp()) + 1), shown.nodes)
+    log = forge(target.logs, target.logs.keys.fleets, shown.before)
+    await _show(target, shown, shown.nodes, beacon=log.note(shown.epoch.began + timedelta(seconds=1)))
 
 
 async def _challenge_evidence(target: Target) -> None:
@@ -125,14 +148,14 @@ async def _challenge_evidence(target: Target) -> None:
             raise PeerError("the node does not answer a challenge", status=response.status)
     answered = node_key_id(Evidence.decode(content))
     (node,) = [each for each in shown.nodes if each.node_id == answered]
-    await _show(target, shown.epoch, [evolve(node, evidence=content)])
+    await _show(target, shown, [evolve(node, evidence=content)])
 
 
 async def _spliced_item(target: Target) -> None:
     shown = await genuine(target)
     label = TPM_QUOTE if TPM_QUOTE in shown.items(0) else SEV_SNP
     items = shown.items(0) | {label: shown.items(1)[label]}
-    await _show(target, shown.epoch, [_with_items(shown.nodes[0], items)])
+    await _show(target, shown, [_with_items(shown.nodes[0], items)])
 
 
 async def _changed_evidence(target: Target) -> None:
@@ -141,19 +164,19 @@ async def _changed_evidence(target: Target) -> None:
     record = shown.items(0)[label]
     flipped = record.value[:90] + bytes([record.value[90] ^ 1]) + record.value[91:]
     items = shown.items(0) | {label: evolve(record, value=flipped)}
-    await _show(target, shown.epoch, [_with_items(shown.nodes[0], items)])
+    await _show(target, shown, [_with_items(shown.nodes[0], items)])
 
 
 async def _no_evidence(target: Target) -> None:
     shown = await genuine(target)
     items = {KEY_CONFIG: shown.items(0)[KEY_CONFIG]}
-    await _show(target, shown.epoch, [_with_items(shown.nodes[0], items)])
+    await _show(target, shown, [_with_items(shown.nodes[0], items)])
 
 
 async def _withheld_endorsements(target: Target) -> None:
     shown = await genuine(target)
     nodes = [evolve(node, endorsements=Endorsements.of({}).encoded) for node in shown.nodes]
-    await _show(target, shown.epoch, nodes)
+    await _show(target, shown, nodes)
 
 
 EVIDENCE_ATTACKS: Final = (

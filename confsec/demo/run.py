@@ -114,7 +114,7 @@ class Turn:
 
 def new_client(service: DemoService) -> Client:
     """Return a client of the demo service. No hardware vouches for its nodes, and the policy's name says so."""
-    return Client(service.directory_file, policy=service.policy, wallet=service.wallet, source_address=CLIENT_ADDRESS)
+    return Client(service.service_file, policy=service.policy, wallet=service.wallet, source_address=CLIENT_ADDRESS)
 
 
 async def fetch_tokens(service: DemoService, client: Client) -> tuple[Hop, ...]:

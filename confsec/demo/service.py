@@ -6,12 +6,14 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, final
+from urllib.parse import urlsplit
 
 import anyio
 from attrs import evolve, field, frozen
 
 from confsec.backends.api import HttpRequest
 from confsec.backends.http import HttpTransport
+from confsec.demo.logs import DemoLogs, start_logs
 from confsec.demo.processes import RoleProcess, start_role
 from confsec.demo.tap import Tap, open_tap
 from confsec.demo.tees import node_options
@@ -21,6 +23,7 @@ from confsec.protocol.directory import IssuerEntry, ServiceDirectory
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.key_config import decode_key_configs
 from confsec.protocol.policy import Policy
+from confsec.protocol.tlog_proof import TlogProof
 from confsec.tee.demo_policy import UNSAFE_DEMO_POLICY
 from confsec.wallet import Wallet
 
@@ -62,6 +65,9 @@ class DemoSettings:
     tee: str = "simulated"
     """What the nodes attest with: `tpm`, a software TPM each, or `simulated`."""
 
+    logs: bool = True
+    """Whether directory and fleets are in logs with witnesses. Without them, a file and the router's word are all."""
+
 
 @final
 @frozen
@@ -71,8 +77,8 @@ class DemoService:
     directory: ServiceDirectory
     """What its users need to know."""
 
-    directory_file: Path
-    """The same, as a file."""
+    service_file: Path
+    """What a client is given: the root file of the logs, or without logs the directory as a file."""
 
     taps: dict[str, Tap]
     """The wires, by the name of the process that they lead to; empty without taps."""
@@ -94,6 +100,12 @@ class DemoService:
 
     wallet: Wallet | None = field(default=None, repr=False)
     """The account's wallet."""
+
+    logs: DemoLogs | None = field(default=None, repr=False)
+    """The logs, where there are any."""
+
+    proof: TlogProof | None = field(default=None, repr=False)
+    """That a quorum of witnesses saw the directory in its log."""
 
     async def fleet_record(self) -> bytes:
         """Read the fleet record of the current epoch."""
@@ -122,6 +134,8 @@ async def start_demo(folder: Path, settings: DemoSettings) -> AsyncGenerator[Dem
     """
     async with AsyncExitStack() as stack:
         builder = _Builder(stack, folder, settings)
+        if settings.logs:
+            await builder.start_logs()
         await builder.spawn_nodes()
         if settings.tokens:
             await builder.make_issuer()  # while the nodes load their models
@@ -141,6 +155,7 @@ class _Builder:
         self._stack = stack
         self._folder = folder
         self._settings = settings
+        self._logs: DemoLogs | None = None
         self._issuer: DemoIssuer | None = None
         self._issuer_gateway: tuple[str, ...] = ()
         self._entry: IssuerEntry | None = None
@@ -150,9 +165,18 @@ class _Builder:
         await self._spawn(command[0], *command, environment=environment)
         return await self._ready(command[0])
 
+    async def start_logs(self) -> None:
+        """Start the logs and their witnesses. Nobody taps their wires: all that they say is public."""
+        self._logs = await start_logs(self._folder, self._spawn, self._untapped, epoch=self._settings.epoch)
+
+    async def _untapped(self, name: str) -> str:
+        return await self.processes[name].ready()
+
     async def spawn_nodes(self) -> None:
         """Start all nodes side by side, since each loads a model."""
         options = ["--epoch", str(self._settings.epoch)]
+        if self._logs:
+            options += ["--root", str(self._logs.root_file)]
         if self._settings.engine:
             options += ["--engine", self._settings.engine]
         if self._settings.model:
@@ -176,8 +200,9 @@ class _Builder:
         """Start all that stands before the nodes, from behind to front."""
         payment = await self._start_issuer(self._issuer) if self._issuer else ["--unsafe-no-tokens"]
         epoch = ("--epoch", str(self._settings.epoch))
-        router = await self.start("router", *epoch, "--unsafe-simulated", *_repeat("--nodes", nodes), *payment)
-        gateway = await self.start("gateway", "--targets", f"{ROUTER_AUTHORITY}={router}")
+        logged = self._logged_options()
+        router = await self.start("router", *epoch, "--unsafe-simulated", *_repeat("--nodes", nodes), *payment, *logged)
+        gateway = await self.start("gateway", *_repeat("--targets", self._targets(router)))
         gateways = [f"{gateway}/gateway"] + [f"/issuer={url}/gateway" for url in self._issuer_gateway]
         relay = await self.start("relay", *_repeat("--gateways", gateways))
         directory = ServiceDirectory(
@@ -186,21 +211,43 @@ class _Builder:
             router_origin=f"https://{ROUTER_AUTHORITY}",
             issuer=evolve(self._entry, relay_url=f"{relay}/issuer") if self._entry else None,
         )
-        directory_file = self._folder / "service.toml"
-        await anyio.Path(directory_file).write_text(directory.to_toml())
+        proof = await self._logs.publish(directory) if self._logs else None
         await _wait_for_fleet(router, self._settings.nodes)
-        router_url = self.processes["router"].url
         return DemoService(
             directory,
-            directory_file,
+            await self._write_service(directory),
             self.taps,
             self.processes,
-            router_url,
+            self.processes["router"].url,
             self._settings.tee,
             UNSAFE_DEMO_POLICY,
             self._issuer,
             await self._open_wallet(),
+            self._logs,
+            proof,
         )
+
+    def _logged_options(self) -> list[str]:
+        if self._logs is None:
+            return []
+        options = ("--root", self._logs.root_file), ("--statement-key", self._logs.operator_file)
+        return [*(str(word) for option in options for word in option), "--fleet-records", str(self._folder / "records")]
+
+    def _targets(self, router: str) -> list[str]:
+        """Return what the gateway reaches: the router, and the log of fleets."""
+        targets = [f"{ROUTER_AUTHORITY}={router}"]
+        if self._logs:
+            url = self._logs.root.fleet.url
+            targets.append(f"{urlsplit(url).netloc}={url}")
+        return targets
+
+    async def _write_service(self, directory: ServiceDirectory) -> Path:
+        """Return the file that a client is given."""
+        if self._logs:
+            return self._logs.root_file
+        file = self._folder / "service.toml"
+        await anyio.Path(file).write_text(directory.to_toml())
+        return file
 
     async def _start_issuer(self, issuer: DemoIssuer) -> list[str]:
         """Start the issuer and its gateway, and return the router's options for its tokens."""

@@ -11,9 +11,10 @@ from attrs import frozen
 from confsec.backends import system
 from confsec.backends.api import HttpRequest, Transport, header
 from confsec.backends.http import HttpTransport
-from confsec.client import Client
+from confsec.client import Client, Service
+from confsec.demo.logs import DemoLogs
 from confsec.demo.service import DemoService
-from confsec.errors import AppraisalError, ConfsecError
+from confsec.errors import AppraisalError, ConfigError, ConfsecError
 from confsec.issuer_client import IssuerClient
 from confsec.protocol.appraisal import node_key_config as evidence_key_config
 from confsec.protocol.bhttp import Request, Response
@@ -82,14 +83,25 @@ class Target:
     ) -> None:
         await self.transport.aclose()
 
-    async def ask(self, transport: Transport | None = None, directory: ServiceDirectory | None = None) -> None:
-        """Ask as an honest client does, over a wire that somebody may control."""
-        client = Client(
-            directory or self.directory,
+    @property
+    def logs(self) -> DemoLogs:
+        """The service's logs. Raises `ConfigError` for a service without."""
+        if self.service.logs is None:
+            raise ConfigError("this attack is on a service whose directory is in a log")
+        return self.service.logs
+
+    def client(self, transport: Transport | None = None, service: Service | None = None) -> Client:
+        """Return an honest client, over a wire that somebody may control."""
+        return Client(
+            service or self.service.service_file,
             policy=self.service.policy,
             wallet=self.service.wallet,
             transport=transport or self.transport,
         )
+
+    async def ask(self, transport: Transport | None = None, service: Service | None = None) -> None:
+        """Ask as an honest client does, over a wire that somebody may control."""
+        client = self.client(transport, service)
         request = self.inner_request()
         async with client.stream(
             HttpRequest(method="POST", url=request.path, headers=request.headers, content=request.content)

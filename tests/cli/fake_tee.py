@@ -37,7 +37,7 @@ maximum_age = 3600
 platforms = ["sev-snp"]
 accepted_assumptions = ["amd"]
 manifests = "UNSAFE_ANY"
-unsafe_waived = ["freshness.epoch", "log.directory", "log.fleet", "token.spend"]
+unsafe_waived = ["freshness.epoch", "log.directory", "log.fleet", "log.root", "token.spend"]
 
 [sev-snp]
 level = 7

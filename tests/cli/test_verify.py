@@ -94,7 +94,7 @@ def test_a_good_proof_is_trusted_and_shown_as_a_tree(tmp_path: Path, capsys: Cap
         "→ binding the hash of key, manifest and nonce REPORT_DATA is the binding",
         "→ key-config the key that requests are sealed to the binding is a hash of it",
         "→ operating-system what booted",
-        "waives freshness.epoch, log.directory, log.fleet, token.spend",
+        "waives freshness.epoch, log.directory, log.fleet, log.root, token.spend",
         f"{ROWS + 4} of sev-snp",
         "sev-snp: Milan 1.55.31 with snp 7",
         "firmware reaches every floor",

@@ -27,9 +27,9 @@ def running_service(portal: BlockingPortal, tmp_path_factory: pytest.TempPathFac
     for package in ("httptools", "uvicorn", "xllamacpp"):
         if find_spec(package) is None:
             require_or_skip(f"the package {package} is not installed")
-    demo = start_demo(tmp_path_factory.mktemp("service"), DemoSettings(nodes=2, taps=False))
+    demo = start_demo(tmp_path_factory.mktemp("service"), DemoSettings(nodes=2, taps=False, logs=False))
     with portal.wrap_async_context_manager(demo) as service:
-        yield service.directory_file
+        yield service.service_file
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,7 @@ def _content_of(data: bytes) -> range:
 
 async def test_nothing_that_the_issuer_wrote_down_is_in_what_the_router_wrote_down(service: DemoService) -> None:
     await question(service)
-    folder = service.directory_file.parent
+    folder = service.service_file.parent
     written = {
         role: b"".join(path.read_bytes() for name in names for path in sorted(folder.glob(name)))
         for role, names in {"issuer": ["issuer.db*", "issuer.log"], "router": ["spent.db*", "router.log"]}.items()
@@ -123,7 +123,7 @@ async def test_no_wire_carries_prompt_or_answer_and_only_the_relay_sees_the_clie
 
 async def test_no_role_writes_anything_of_a_request_to_its_log_or_folder(service: DemoService) -> None:
     turn, _ = await question(service)
-    for path in service.directory_file.parent.rglob("*"):
+    for path in service.service_file.parent.rglob("*"):
         if path.is_file():
             data = path.read_bytes()
             assert b"giraffe" not in data, path

@@ -7,23 +7,18 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final, Protocol, TypeVar
 
-from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.dsse import DsseKey
 from confsec.protocol.fleet import FleetNode, FleetRecord
 from confsec.protocol.key_config import KeyConfig, SymmetricSuite
 from confsec.protocol.log_root import DirectoryLog, FleetLog, LogRoot
-from confsec.protocol.merkle import CompactRange, leaf_hash
-from confsec.protocol.note import SignedNote
 from confsec.protocol.note_keys import KeyType, Signer
 from confsec.protocol.predicate import Predicate
 from confsec.protocol.predicates import DirectoryStatement, FleetStatement, ImageManifest, ModelDigests
 from confsec.protocol.statement import Subject
 from confsec.protocol.statement_policy import StatementPolicy, StatementRule
-from confsec.protocol.tile_paths import TILE_WIDTH, encode_entries, entries_path
-from confsec.protocol.tiles import TileTree, new_tiles
-from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.witness_policy import WitnessPolicy
+from confsec.testing_logs import MemoryLog
 from tests.protocol.token_keys import ED25519
 
 NAME: Final = "service.example"
@@ -51,61 +46,18 @@ class Reading(Protocol[_ResultT_co]):
     def finish(self) -> _ResultT_co: ...
 
 
-class WorldLog:
-    """One log: entries, checkpoints as they were cosigned, and the files that anybody can read."""
-
-    def __init__(self, origin: str, seed: int, *, entries: Sequence[bytes] = ()) -> None:
-        self.signer = Signer(origin, KeyType.ED25519, bytes([seed]) * 32)
-        self.origin = origin
-        self.entries = list(entries)
-        self.firsts: dict[int, bytes] = {}
-
-    @property
-    def size(self) -> int:
-        return len(self.entries)
-
-    def note(self, at: datetime | Sequence[datetime], *, size: int | None = None, witnesses: int = 3) -> bytes:
-        """Return a checkpoint that the first `witnesses` cosigned, at one time or at one for each."""
-        size = self.size if size is None else size
-        times = [at] * 3 if isinstance(at, datetime) else at
-        root = CompactRange().append(*map(leaf_hash, self.entries[:size])).root
-        note = SignedNote(Checkpoint(self.origin, size, root).encode()).sign(self.signer)
-        for signer, time in zip(WITNESSES[:witnesses], times, strict=False):
-            note = note.sign(signer, at=time)
-        return note.encode()
-
-    def tree(self, size: int | None = None) -> TileTree:
-        size = self.size if size is None else size
-        hashes = [leaf_hash(entry) for entry in self.entries[:size]]
-        return TileTree(size, CompactRange().append(*hashes).root, new_tiles(0, {}, hashes))
-
-    def proof(self, index: int, note: bytes, size: int) -> bytes:
-        return TlogProof(index, self.tree(size).inclusion_proof(index), note).encode()
-
-    def append(self, entry: bytes, at: datetime) -> int:
-        """Append an entry that all witnesses see at `at`."""
-        self.entries.append(entry)
-        self.firsts[self.size - 1] = self.note(at)
-        return self.size - 1
-
-    def files(self, at: datetime, *, note: bytes = b"") -> dict[str, bytes]:
-        """Return all files, with a checkpoint that was cosigned again at `at`."""
-        hashes = [leaf_hash(entry) for entry in self.entries]
-        files = {tile.path: data for tile, data in new_tiles(0, {}, hashes).items()}
-        for start in range(0, self.size, TILE_WIDTH):
-            bundle = self.entries[start : start + TILE_WIDTH]
-            files[entries_path(start // TILE_WIDTH, len(bundle))] = encode_entries(bundle)
-        files |= {f"proof/{index}": self.proof(index, first, index + 1) for index, first in self.firsts.items()}
-        return files | {"checkpoint": note or self.note(at)}
+def world_log(origin: str, seed: int, *, entries: Sequence[bytes] = ()) -> MemoryLog:
+    """Return a log with three witnesses."""
+    return MemoryLog(origin, Signer(origin, KeyType.ED25519, bytes([seed]) * 32), WITNESSES, entries=entries)
 
 
 class World:
     """A service: its directory log, its fleet log, the operator's key, and the root that clients pin."""
 
     def __init__(self, *, delay: timedelta = HOUR, validity: timedelta = DAY, threshold: int = 2) -> None:
-        self.directories = WorldLog("service.example/directory", 11)
-        self.fleets = WorldLog("service.example/fleet", 12)
-        self.artifacts = WorldLog("service.example/artifacts", 13)
+        self.directories = world_log("service.example/directory", 11)
+        self.fleets = world_log("service.example/fleet", 12)
+        self.artifacts = world_log("service.example/artifacts", 13)
         logs = "".join(f"log {log.signer.key.encode()}\n" for log in (self.directories, self.fleets, self.artifacts))
         names = [f"w{n}" for n in range(1, 4)]
         witnesses = "".join(

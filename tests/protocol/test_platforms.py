@@ -278,7 +278,7 @@ def test_endorsements_that_cannot_be_read_are_refused() -> None:
 @EACH_PLATFORM
 def test_a_proof_of_each_row_replays_and_says_what_it_assumes(platform: Platform) -> None:
     policy = evolve(
-        policy_for(platform), unsafe_waived=("freshness.epoch", "log.directory", "log.fleet", "token.spend")
+        policy_for(platform), unsafe_waived=("freshness.epoch", "log.directory", "log.fleet", "log.root", "token.spend")
     )
     policy = evolve(policy, minimum_nodes=1)
     evidence = evidence_for(platform)

@@ -24,7 +24,7 @@ from confsec.protocol.log_state import LogState
 from confsec.protocol.service_state import find_directory, find_fleet, read_epoch
 from confsec.protocol.state_reader import Firsts, StateNews, StateUpdate
 from confsec.protocol.transparency import TrustedLog
-from tests.protocol.log_world import AT, CONFIG, DAY, EPOCH, HOUR, World, WorldLog, directory, read
+from tests.protocol.log_world import AT, CONFIG, DAY, EPOCH, HOUR, World, directory, read, world_log
 
 OTHER = directory(evolve(CONFIG, key_id=4))
 NODE = FleetNode(b"n" * 32, b"e" * 32, 0)
@@ -197,7 +197,7 @@ def test_what_is_asked_for_does_not_tell_what_is_remembered() -> None:
 
 
 def test_a_long_log_is_read_by_what_leads_from_the_remembered_size() -> None:
-    log = WorldLog("service.example/directory", 11, entries=[b"%d" % n for n in range(20_000)])
+    log = world_log("service.example/directory", 11, entries=[b"%d" % n for n in range(20_000)])
     world = World()
     world.directories = log
     log.append(b"last", AT)
