@@ -74,6 +74,7 @@ const steps = {
       seen.push({
         text: main().innerText, html: main().outerHTML, title: frame.contentDocument.title,
         verdict: main().dataset.verdict ?? "", ran: "ran" in inside || "ran" in window, spied: inside.spied ?? [],
+        focus: frame.contentDocument.activeElement?.id ?? "",
         wide: frame.contentDocument.documentElement.scrollWidth - frame.contentDocument.documentElement.clientWidth,
       });
     }
@@ -107,6 +108,9 @@ class Seen:
 
     wide: int
     """Pixels by which it is wider than its window."""
+
+    focus: str
+    """What has the focus, by its ID."""
 
 
 @mutable

@@ -350,6 +350,13 @@ test("a search reads the newest first, ends after its limit, and names what it c
   assert.ok(missing[0].refused.error instanceof Missing);
 });
 
+test("a log that claims more than anybody can read does not keep a search busy", async () => {
+  const reader = new TileReader(2n ** 62n + 1n, new Uint8Array(32), async () => null);
+  const refused = [];
+  for await (const step of search(reader, "x", new AbortController().signal)) refused.push(step.refused.last);
+  assert.deepEqual([refused.length, refused[0], refused[1]], [20, 2n ** 62n, 2n ** 62n - 1n]);
+});
+
 // --- Memory ---------------------------------------------------------------------------------------------------------
 
 const storage = (items = {}) => ({

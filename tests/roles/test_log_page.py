@@ -159,6 +159,7 @@ def test_a_good_log_is_verified_and_its_entries_are_shown(tmp_path: Path) -> Non
     assert first.html.count(">in the tree</span>") == 20
     assert re.findall(r'href="#entry=(\d+)"', older.html) == [str(at) for at in range(279, 259, -1)]
     assert (narrow.wide, narrow.spied) == (0, [])
+    assert [seen.focus for seen in (first, older, narrow)] == ["", "entries-title", "entry-title"]
     inside = {path for path in site.asked if path.startswith("/log/")}
     assert not [path for path in inside if not (tmp_path / path[1:]).exists()]
 

@@ -24,7 +24,7 @@ export function makeFetcher(base) {
 async function fetchFile(url, path, limit, signal) {
   const cache = path.startsWith("tile/") ? "default" : "no-cache";
   const response = await fetch(url, { signal, cache, credentials: "omit", referrerPolicy: "no-referrer" });
-  if (response.status === 404 || response.status === 410) return null;
+  if ([403, 404, 410].includes(response.status)) return null; // object stores that list nothing say 403
   if (!response.ok) throw new Missing(`${path} did not come: the server answered ${response.status}.`);
   const parts = [];
   let size = 0;

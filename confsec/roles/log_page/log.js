@@ -9,13 +9,12 @@ import { judgeCheckpoint } from "./judge.js";
 import { Memory } from "./memory.js";
 import { MAX_NOTE } from "./note.js";
 import { MAX_POLICY, decodePolicy } from "./policy.js";
-import { MAX_HITS, search } from "./search.js";
+import { MAX_HITS, MAX_REFUSED, search } from "./search.js";
 import { decodeEntry, printable } from "./statements.js";
 import { TileReader, WIDTH } from "./tiles.js";
 import { showAlarm, showCheckpoint, showNothing, showVerdict, showWitnesses } from "./view.js";
 
 const PER_PAGE = 20n;
-const MAX_REFUSED = 20;
 const HASH = /^#(entry|page)=(0|[1-9][0-9]{0,18})$/;
 const SEARCH = /^#search=(.{1,800})$/;
 
@@ -23,6 +22,7 @@ const base = new URL(".", location.href);
 const place = (id) => document.getElementById(id);
 
 let tree = null; // what the entries belong to: { reader, look }
+let moved = false; // whether the visitor went from one view of entries to another
 let stop = new AbortController(); // ends what the last view of entries still does
 
 // --- The checkpoint -------------------------------------------------------------------------------------------------
@@ -146,6 +146,7 @@ function frame(query, ...content) {
   const form = showSearch(query, (wanted) => go(wanted === "" ? "page=1" : `search=${encodeURIComponent(wanted)}`));
   const refused = tree.look === "bad" && element("p", { class: "notice" }, "These are entries of a checkpoint that was refused. Do not rely on them.");
   replace(place("entries"), element("h2", { id: "entries-title", tabindex: "-1" }, "Entries"), refused, form, ...content);
+  if (moved) place("entries-title").focus(); // where the visitor was is gone
 }
 
 function go(hash) {
@@ -226,7 +227,9 @@ async function showFound(query, signal) {
     progress.value = Number(done);
     said.textContent = `${counted(done, "entry", "entries")} of ${reader.size} read, ${counted(hits, "hit")}`;
     rows.append(...step.hits.map((hit) => showRow(hit, look, Date.now())));
-    if (step.refused && (refused += 1) <= MAX_REFUSED) rows.append(showRefused(step.refused.first, step.refused.last, step.refused.error));
+    if (!step.refused) continue;
+    refused += 1;
+    rows.append(showRefused(step.refused.first, step.refused.last, step.refused.error));
   }
   if (signal.aborted) return;
   cancel.disabled = true;
@@ -236,12 +239,14 @@ async function showFound(query, signal) {
 function summary({ done, hits, refused, size }) {
   const found = `${counted(hits, "hit")} in ${counted(done, "entry", "entries")}.`;
   const full = hits >= MAX_HITS && `The search ended after ${MAX_HITS} hits: ask for something narrower.`;
-  const ended = done < size && ` Not all ${size} entries were read. ${full || "The search was stopped."}`;
+  const broken = refused >= MAX_REFUSED && "The search ended: too much of the log cannot be verified.";
+  const ended = done < size && ` Not all ${size} entries were read. ${full || broken || "The search was stopped."}`;
   const missed = refused > 0 && element("b", { class: "bad" }, ` Not complete: ${counted(refused, "bundle")} of entries could not be verified, and nothing in them was searched.`);
   return [found, ended, missed];
 }
 
 addEventListener("hashchange", async () => {
+  moved = true;
   place("main").dataset.state = "loading";
   await showEntries();
   place("main").dataset.state = "ready";

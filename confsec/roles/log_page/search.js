@@ -7,6 +7,9 @@ import { WIDTH } from "./tiles.js";
 /** A search ends after so many hits. */
 export const MAX_HITS = 200;
 
+/** A search ends after so many bundles that cannot be verified: a log could claim to have more than anybody reads. */
+export const MAX_REFUSED = 20;
+
 /**
  * Walk all bundles. Give for each how many entries are `done`, the `hits` in it, and `refused` where it could not be
  * verified: then nothing in it was searched.
@@ -14,19 +17,22 @@ export const MAX_HITS = 200;
 export async function* search(reader, query, signal) {
   const wanted = query.toLowerCase();
   const width = BigInt(WIDTH);
-  let found = 0;
-  for (let bundle = (reader.size - 1n) / width; bundle >= 0n && reader.size > 0n && found < MAX_HITS; bundle -= 1n) {
+  let [found, refused] = [0, 0];
+  for (let end = reader.size; end > 0n && found < MAX_HITS && refused < MAX_REFUSED; ) {
+    const bundle = (end - 1n) / width;
     const first = bundle * width;
     const step = { done: reader.size - first, hits: [], refused: null };
     try {
       step.hits = hitsIn(await reader.entries(bundle), first, wanted).slice(0, MAX_HITS - found);
     } catch (error) {
       if (!(error instanceof Refusal || error instanceof Missing)) throw error;
-      step.refused = { first, last: first + width < reader.size ? first + width - 1n : reader.size - 1n, error };
+      step.refused = { first, last: end - 1n, error };
+      refused += 1;
     }
     if (signal.aborted) return;
     found += step.hits.length;
     yield step;
+    end = first;
   }
 }
 
