@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import anyio
 import pytest
 
+from confsec.backends.log_session import SignedTree
+from confsec.backends.log_source import FolderLogSource, read_log
+from confsec.backends.log_storage import FolderStorage
+from confsec.backends.log_writer import LogWriter
 from confsec.errors import ConfsecError, TransparencyError
-from confsec.protocol.checkpoint import Checkpoint
+from confsec.protocol.log_reader import LogNews, LogUpdate
 from confsec.protocol.merkle import leaf_hash, verify_consistency, verify_inclusion
 from confsec.protocol.note import SignedNote
-from confsec.protocol.tile_paths import TILE_WIDTH, Tile, encode_entries, entries_path
+from confsec.protocol.tile_paths import Tile
 from confsec.protocol.tiles import TileTree, new_tiles, tiles_for_consistency, tiles_for_inclusion
+from confsec.protocol.transparency import TrustedLog
 from tests.interop.build import GO_LOGS, GO_TESSERA
 from tests.interop.conftest import FillCell, StartPeer
 from tests.interop.log_peers import MERKLE, TESSERA, X_MOD, LogPeer
-from tests.interop.ours_logs import KEYS, LOG, ORIGIN, changed, entries, root_of, tile_tree, tiles_of
+from tests.interop.ours_logs import (
+    AT,
+    KEYS,
+    LOG,
+    ORIGIN,
+    POLICY,
+    WITNESSES,
+    changed,
+    entries,
+    root_of,
+    tile_tree,
+    tiles_of,
+)
 from tests.interop.peers import PeerError
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
@@ -205,60 +225,68 @@ def test_both_refuse_tiles_of_another_root(peer: LogPeer) -> None:
 # --- Whole logs -------------------------------------------------------------------------------------------------------
 
 
-def write_log(folder: Path, given: list[bytes]) -> None:
-    """Write a log as its role does, from the tiles, the bundles and the checkpoint."""
-    files = {
-        entries_path(start // TILE_WIDTH, len(bundle)): encode_entries(bundle)
-        for start in range(0, len(given), TILE_WIDTH)
-        if (bundle := given[start : start + TILE_WIDTH])
-    }
-    note = SignedNote(Checkpoint(ORIGIN, len(given), root_of(given)).encode()).sign(LOG).encode()
-    for path, data in {**files, **tiles_of(given), "checkpoint": note}.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(data)
+async def append_all(folder: Path, given: Sequence[bytes]) -> SignedTree:
+    """Let our writer open a log, or begin it, and append entries at once. Return its newest tree."""
+    writer = LogWriter(FolderStorage(folder), [LOG], folder.with_suffix(".db"))
+    await writer.open()
+    async with anyio.create_task_group() as group:
+        for entry in given:
+            group.start_soon(writer.append, entry)
+    await writer.aclose()
+    return writer.tree
 
 
-def read_log(folder: Path) -> tuple[Checkpoint, list[bytes]]:
-    """Verify a log in a folder: checkpoint, all tiles of its tree, all entries."""
+async def grown(folder: Path, *sizes: int) -> None:
+    """Grow a log of ours to each of these sizes, with the last checkpoint as its log signed it."""
+    for before, size in pairwise((0, *sizes)):
+        tree = await append_all(folder, ENTRIES[before:size])
+        (folder / "checkpoint").write_bytes(tree.note)
+
+
+async def read_cosigned(folder: Path) -> LogNews:
+    """Let two witnesses cosign what the log has, unseen, and read all of it as clients do."""
     note = SignedNote.decode((folder / "checkpoint").read_bytes())
-    note.verify([LOG.key])
-    found = Checkpoint.decode(note.text)
-    wanted = {tile for index in range(0, found.size, TILE_WIDTH) for tile in tiles_for_inclusion(index, found.size)}
-    tree = TileTree(found.size, found.root, {tile: (folder / tile.path).read_bytes() for tile in wanted})
-    bundles = [tile for tile in wanted if tile.level == 0]
-    read = {tile.index: (folder / entries_path(tile.index, tile.width)).read_bytes() for tile in bundles}
-    return found, [entry for index in sorted(read) for entry in tree.entries(index, read[index])]
+    for witness in WITNESSES[:2]:
+        note = note.sign(witness, at=AT)
+    (folder / "checkpoint").write_bytes(note.encode())
+    update = LogUpdate(TrustedLog(ORIGIN), POLICY, at=AT, maximum_age=timedelta(hours=1))
+    return await read_log(update, FolderLogSource(folder).fetch)
 
 
-@pytest.mark.parametrize("size", [1, 255, 256, 600])
-def test_they_check_a_log_that_we_wrote(tessera: LogPeer, fill_cell: FillCell, tmp_path: Path, size: int) -> None:
+@pytest.mark.anyio
+@pytest.mark.parametrize("sizes", [(1,), (255,), (256,), (3, 257, 600)])
+async def test_they_check_a_log_that_we_grew(
+    tessera: LogPeer, fill_cell: FillCell, tmp_path: Path, sizes: tuple[int, ...]
+) -> None:
     fill_cell(TESSERA, "whole log", "tiles and bundles", OURS_TO_THEM)
-    write_log(tmp_path, ENTRIES[:size])
-    tessera.log_check(tmp_path, ORIGIN, KEYS[0])
+    await grown(tmp_path / "log", *sizes)
+    tessera.log_check(tmp_path / "log", ORIGIN, KEYS[0])
 
 
-@pytest.mark.parametrize("sizes", [(1,), (256,), (257, 600), (3, 255, 600)])
-def test_we_read_a_log_that_they_grew(
+@pytest.mark.anyio
+@pytest.mark.parametrize("sizes", [(1,), (256,), (3, 255, 600)])
+async def test_we_read_a_log_that_they_grew(
     tessera: LogPeer, fill_cell: FillCell, tmp_path: Path, sizes: tuple[int, ...]
 ) -> None:
     fill_cell(TESSERA, "whole log", "tiles and bundles", THEIRS_TO_US)
-    before = 0
-    for size in sizes:
+    for before, size in pairwise((0, *sizes)):
         assert sorted(tessera.log_append(tmp_path, LOG.encode(), ENTRIES[before:size])) == list(range(before, size))
-        before = size
-    found, read = read_log(tmp_path)
-    assert (found.size, found.root) == (sizes[-1], root_of(read))
-    assert sorted(read) == sorted(ENTRIES[: sizes[-1]])
+    news = await read_cosigned(tmp_path)
+    assert news.trusted.root == root_of([entry.data for entry in news.entries])
+    assert sorted(entry.data for entry in news.entries) == sorted(ENTRIES[: sizes[-1]])
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     "path",
     ["checkpoint", "tile/0/000", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/001", "tile/entries/002.p/88"],
 )
-def test_both_refuse_a_log_with_one_bit_changed(tessera: LogPeer, tmp_path: Path, path: str) -> None:
-    write_log(tmp_path, ENTRIES)
-    (tmp_path / path).write_bytes(changed((tmp_path / path).read_bytes(), 45))
+async def test_both_refuse_a_log_with_one_bit_changed(tessera: LogPeer, tmp_path: Path, path: str) -> None:
+    folder = tmp_path / "log"
+    await grown(folder, 600)
+    assert len((await read_cosigned(folder)).entries) == 600
+    (folder / path).write_bytes(changed((folder / path).read_bytes(), 45))
     with pytest.raises(PeerError):
-        tessera.log_check(tmp_path, ORIGIN, KEYS[0])
+        tessera.log_check(folder, ORIGIN, KEYS[0])
     with pytest.raises(ConfsecError):
-        read_log(tmp_path)
+        await read_cosigned(folder)
