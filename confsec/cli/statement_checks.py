@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from confsec.backends.trusted_logs import SqliteTrustedLogs
 from confsec.cli.statement_inputs import hash_file, hash_folder
 from confsec.errors import ConfigError, TransparencyError
-from confsec.protocol.predicates import ModelDigests
+from confsec.protocol.predicates import KeyConfigurations, ModelDigests
 from confsec.protocol.statement_policy import StatementPolicy, VerifiedStatement
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import verify_logged
@@ -141,7 +141,9 @@ def _left(verified: VerifiedStatement, question: Question, memory: Path | None) 
         if verified.newest_only:
             left.append("whether a newer one took its place, though only the newest counts (--memory)")
     if question.logged is not None:
-        left.append("whether the log goes on from what was seen of it before (confsec log check)")
+        left.append("whether the log goes on from what was seen of it before, and what came after (confsec log check)")
+    if isinstance(verified.predicate, KeyConfigurations) and question.at < verified.predicate.valid_from:
+        left.append(f"whether its keys are used too early: they begin {_utc(verified.predicate.valid_from)}")
     if not question.files:
         left.append("whether what you have is what it is about: compare the digests (--file)")
     return left

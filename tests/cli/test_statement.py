@@ -44,7 +44,19 @@ from confsec.protocol.statement_policy import StatementPolicy, StatementRule
 from confsec.protocol.statement_rules import from_toml, to_toml
 from confsec.protocol.tlog_proof import TlogProof
 from tests.client.wallet_issuer import issuer_entry
-from tests.protocol.statement_cases import ALICE, AT, BOB, CONFIG, DAY, DIRECTORY, IMAGE, MODEL, RELEASE, REVOCATION
+from tests.protocol.statement_cases import (
+    ALICE,
+    AT,
+    BOB,
+    CONFIG,
+    CONFIGS,
+    DAY,
+    DIRECTORY,
+    IMAGE,
+    MODEL,
+    RELEASE,
+    REVOCATION,
+)
 from tests.protocol.test_directory import directory
 from tests.protocol.test_predicates import model_signing
 from tests.protocol.test_transparency import ORIGIN, POLICY as WITNESSES, checkpoint as checkpoint_of, cosigned
@@ -588,3 +600,14 @@ def test_wrong_input_is_said(options: list[str], message: str, capsys: pytest.Ca
     Path("two").write_bytes(other.encode())
     Path("policy.toml").write_text(to_toml(POLICY))
     assert message in run(capsys, "verify", "d.dsse", "--policy", "policy.toml", "--at", NOW, *options, status=2)
+
+
+def test_keys_that_begin_later_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("d.dsse").write_bytes(sealed(CONFIGS, name="gateway.example"))
+    rule = evolve(BOTH, signers=(ALICE,), threshold=1)
+    Path("keys.toml").write_text(to_toml(StatementPolicy({KeyConfigurations.TYPE: rule})))
+    early = verify(capsys, "--policy", "keys.toml")["not_checked"]
+    late = verify(capsys, "--policy", "keys.toml", "--at", encode_time(CONFIGS.valid_from))["not_checked"]
+    assert [each for each in early if each not in late] == [
+        "whether its keys are used too early: they begin 2026-11-28 08:00:00 UTC"
+    ]
