@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectStorage", "storage_at"]
 
-_SCHEMES: Final = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "memory"})
+_SCHEMES: Final = frozenset({"s3", "gs", "az"})
 _AT_ONCE: Final = 16
 """Files that are written at the same time: each waits for the network most of its time."""
 
@@ -65,9 +65,7 @@ class ObjectStorage:
             from obstore.store import from_url
         except ImportError as exc:
             raise MissingExtraError("obstore", extra="objects") from exc
-        options: dict[str, Any] = {} if self._url.startswith("memory:") else {
-            "retry_config": _RETRY, "client_options": _CLIENT, **self._settings
-        }  # fmt: skip
+        options: dict[str, Any] = {"retry_config": _RETRY, "client_options": _CLIENT, **self._settings}
         with _errors("the object store"):
             self._store = from_url(self._url, **options)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="log-objects")

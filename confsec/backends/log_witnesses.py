@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 from attrs import frozen
 
-from confsec.backends.api import Clock, HttpRequest, HttpResponse, Transport, header
+from confsec.backends.api import Clock, Headers, HttpRequest, HttpResponse, Transport, header
 from confsec.backends.log_session import SignedTree
 from confsec.backends.log_storage import LogStorage
 from confsec.backends.log_tiles import consistency_proof
@@ -90,7 +90,7 @@ class WitnessClient:
         )
         async with self._transport.stream(request) as response:
             body = await _read(response)
-            if response.status == 409 and header(response.headers, "content-type") == SIZE_TYPE:
+            if response.status == 409 and _media_type(response.headers) == SIZE_TYPE:
                 raise ConflictError(_size(body), section=_SECTION)
             if response.status != 200:
                 raise PeerError("a witness did not cosign", status=response.status, section=_SECTION)
@@ -184,6 +184,10 @@ async def _read(response: HttpResponse) -> bytes:
         if size > MAX_NOTE:
             raise LimitError("the answer of a witness is too long", want=f"at most {MAX_NOTE} bytes")
     return b"".join(parts)
+
+
+def _media_type(headers: Headers) -> str:
+    return (header(headers, "content-type") or "").partition(";")[0].strip().lower()
 
 
 def _forked(witnessed: int, size: int) -> TransparencyError:
