@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -132,7 +133,7 @@ async def _demo(options: _Options) -> int:
     out.print(f"{told}\n", markup=False, highlight=False)
     with tempfile.TemporaryDirectory(prefix="confsec-demo-") as folder:
         async with AsyncExitStack() as stack:
-            with out.status("starting relay, gateway, router and three nodes…"):
+            with out.status("starting two logs, three witnesses, relay, gateway, router and three nodes…"):
                 service = await stack.enter_async_context(start_demo(Path(folder), settings))
             return await (_tamper if options.tamper else _converse)(service, options, out)
 
@@ -158,8 +159,11 @@ async def _converse(service: DemoService, options: _Options, out: Console) -> in
         if not options.as_json:
             out.print(text, end="", markup=False)
 
+    logging.getLogger("confsec.client").setLevel(logging.ERROR)
     async with new_client(service) as client:
         issued = await fetch_tokens(service, client)
+        if client.first_contact:
+            show("first contact with this service: its root file alone vouches for its logs\n\n")
         model = await choose_model(client)
         show(f"you  {options.prompt}\n{model} ")
         turn = await ask(service, client, model, options.prompt, show)
@@ -257,6 +261,8 @@ async def _tamper(service: DemoService, options: _Options, out: Console) -> int:
     from confsec.demo.attacks import ATTACKS, Target, run_attack
     from confsec.demo.run import chat_request, choose_model, new_client
 
+    # Each attack meets a client that has seen nothing yet; to say so once is enough.
+    logging.getLogger("confsec.client").setLevel(logging.ERROR)
     async with new_client(service) as client:
         model = await choose_model(client)
     outcomes: list[Outcome] = []

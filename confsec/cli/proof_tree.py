@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from confsec.cli.log_tree import add_logs
 from confsec.cli.policy_tree import add_policy
 from confsec.cli.printable import printable
 from confsec.cli.proof_claims import firmware_lines
@@ -70,6 +71,8 @@ def proof_tree(proof: Proof, *, named: Policy | None = None, every: bool = False
     branch = tree.add(_headline("before the request was sealed", proof.checks))
     for check in proof.checks:
         branch.add(_check(check))
+    if proof.contents.logs is not None:
+        add_logs(tree, proof.contents.logs)
     drawn: dict[object, str] = {}
     for node, evidence in zip(proof.nodes, proof.contents.evidence, strict=True):
         _add_node(tree, node, evidence, drawn, every=every)
