@@ -26,7 +26,7 @@ from confsec.protocol.tile_paths import MAX_ENTRY_SIZE, TILE_WIDTH
 from confsec.protocol.tiles import TileTree, tiles_for_inclusion
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import verify_logged
-from confsec.protocol.tree_reader import LoggedEntry, TreeReader
+from confsec.protocol.tree_reader import BUNDLES_AT_ONCE, LoggedEntry, TreeReader
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -35,7 +35,7 @@ __all__ = ["check_command", "prove_command"]
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _BATCH: Final = 8
-"""So many bundles, or tiles of hashes, are read between two steps of the progress bar."""
+"""So many tiles of hashes are read between two steps of the progress bar."""
 
 _MAX_SHOWN: Final = 20
 
@@ -136,8 +136,8 @@ async def _check(log: NamedLog, newest: int | None, examiner: EntryExaminer | No
         size, refused = read.checkpoint.size, list[Finding]()
         first = 0 if newest is None else max(0, size - newest)
         with progress("entries", size - first) as advance:
-            for start in range(first - first % TILE_WIDTH, size, _BATCH * TILE_WIDTH):
-                stop = min(size, start + _BATCH * TILE_WIDTH)
+            for start in range(first - first % TILE_WIDTH, size, BUNDLES_AT_ONCE * TILE_WIDTH):
+                stop = min(size, start + BUNDLES_AT_ONCE * TILE_WIDTH)
                 reader = TreeReader(read.checkpoint, start=max(start, first), stop=stop)
                 entries = await read_log(reader, read.fetch)
                 refused += _judge(examiner, entries)

@@ -32,6 +32,7 @@ from confsec.protocol.witness_policy import MAX_POLICY
 
 __all__ = [
     "BEACON_PATH",
+    "BUNDLES_AT_ONCE",
     "CHECKPOINT_PATH",
     "MAX_ENTRIES",
     "MAX_ENTRY_BYTES",
@@ -52,6 +53,9 @@ MAX_ENTRIES: Final = 4096
 
 MAX_ENTRY_BYTES: Final = 64 << 20
 """The bundles that are read at once have at most 64 MiB together."""
+
+BUNDLES_AT_ONCE: Final = MAX_ENTRY_BYTES // (TILE_WIDTH * (MAX_ENTRY_SIZE + 2))
+"""So many bundles can always be read at once, however long their entries are: nobody hides by long entries."""
 
 _SECTION: Final = "C2SP tlog-tiles, Partial Tiles"
 _BUNDLES: Final = "tile/entries/"

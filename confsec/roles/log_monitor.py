@@ -27,7 +27,7 @@ from confsec.protocol.monitor_memory import LogMemory
 from confsec.protocol.monitoring import Alert, AlertKind, EntryExaminer
 from confsec.protocol.tile_paths import TILE_WIDTH
 from confsec.protocol.transparency import TrustedLog
-from confsec.protocol.tree_reader import LoggedEntry, TreeReader
+from confsec.protocol.tree_reader import BUNDLES_AT_ONCE, LoggedEntry, TreeReader
 from confsec.protocol.wire import encode_base64
 from confsec.roles.monitor_alerts import AlertDesk
 from confsec.roles.monitor_config import MonitoredLog
@@ -35,7 +35,7 @@ from confsec.roles.monitor_views import View, in_time, kind_of, look, read_growt
 
 __all__ = ["LogMonitor"]
 
-_BATCH: Final = 8 * TILE_WIDTH
+_BATCH: Final = BUNDLES_AT_ONCE * TILE_WIDTH
 _REPEAT: Final = timedelta(hours=1)
 """What stays wrong is told again after this time."""
 

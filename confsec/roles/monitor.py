@@ -5,7 +5,7 @@ What it does with one log is in `log_monitor.py`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, final
 
@@ -38,19 +38,22 @@ class Monitor:
         Raises `BackendError` if nothing can be remembered, and `ConfigError` for a log that was another one before.
         """
         async with self._opened():
-            await self._check()
+            for log in self._logs:
+                await log.check()
 
     async def run(self) -> None:
-        """Look at the logs again and again, until cancelled. Raises what `check` raises."""
-        async with self._opened():
-            while True:
-                await self._check()
-                await anyio.sleep(self._interval)
+        """Look at the logs again and again, until cancelled. Raises what `check` raises, in groups.
 
-    async def _check(self) -> None:
-        await self._desk.post_waiting()
-        for log in self._logs:
-            await log.check()
+        Each log has a task of its own, so that none that is slow, or endless, keeps the others from being looked at.
+        """
+        async with self._opened(), anyio.create_task_group() as tasks:
+            for step in (*(log.check for log in self._logs), self._desk.post_waiting):
+                tasks.start_soon(self._repeat, step)
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await step()
+            await anyio.sleep(self._interval)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator[None]:

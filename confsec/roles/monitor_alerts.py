@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, final
 
+import anyio
+
 from confsec.backends.api import Clock
 from confsec.backends.webhook import Webhook
 from confsec.errors import ConfsecError
@@ -17,6 +19,9 @@ __all__ = ["AlertDesk"]
 
 _AT_ONCE: Final = 100
 """So many alerts go into one post."""
+
+_MAX_POST: Final = 256 << 10
+"""A post with more than one alert has at most 256 KiB."""
 
 _MAX_WAITING: Final = 10_000
 """So many alerts wait for a webhook that does not take them. Then the oldest are dropped, which is said."""
@@ -32,6 +37,7 @@ class AlertDesk:
         self._webhook: Final = webhook
         self._now: Final = clock
         self._waiting: Final = deque[Alert]()
+        self._posting: Final = anyio.Lock()
         self._dropped = 0
         self._failing = False
         self.gravest: AlertKind | None = None
@@ -41,27 +47,38 @@ class AlertDesk:
         """Show alerts, and post them unless the webhook failed before: `post_waiting` tries again."""
         for alert in alerts:
             self._tell(alert)
-        if self._webhook is None:
-            return
-        self._waiting.extend(alerts)
-        while len(self._waiting) > _MAX_WAITING:
-            self._waiting.popleft()
-            self._dropped += 1
-        if not self._failing:
-            await self.post_waiting()
+        if self._webhook is not None:
+            self._waiting.extend(alerts)
+            while len(self._waiting) > _MAX_WAITING:
+                self._waiting.popleft()
+                self._dropped += 1
+            if not self._failing:
+                await self.post_waiting()
 
     async def post_waiting(self) -> None:
-        """Post what waits. That it fails, and that it works again, is shown."""
-        while self._waiting and self._webhook is not None:
-            batch = [self._waiting[at] for at in range(min(_AT_ONCE, len(self._waiting)))]
-            try:
-                await self._webhook.post(_body(batch))
-            except ConfsecError as exc:
-                self._fail(exc)
-                return
-            for _ in batch:
-                self._waiting.popleft()
-            self._recover()
+        """Post what waits, one post at a time. That it fails, and that it works again, is shown."""
+        async with self._posting:
+            while self._waiting and self._webhook is not None:
+                posted = self._next_batch()
+                try:
+                    await self._webhook.post(_body(posted))
+                except ConfsecError as exc:
+                    self._fail(exc)
+                    return
+                # Meanwhile others may have come, and so many that the first of these were dropped.
+                while self._waiting and any(self._waiting[0] is alert for alert in posted):
+                    self._waiting.popleft()
+                self._recover()
+
+    def _next_batch(self) -> list[Alert]:
+        """Return the first alerts that go into one post, at least one."""
+        batch, size = list[Alert](), 0
+        for alert in self._waiting:
+            size += len(_body([alert]))
+            if batch and (len(batch) == _AT_ONCE or size > _MAX_POST):
+                break
+            batch.append(alert)
+        return batch
 
     def _tell(self, alert: Alert) -> None:
         if self.gravest is None or alert.kind.gravity > self.gravest.gravity:

@@ -17,6 +17,7 @@ from confsec.backends.http import HttpTransport
 from confsec.backends.monitor_store import MonitorStore
 from confsec.backends.webhook import Webhook
 from confsec.errors import BackendError, BusyError, ConfigError, LocalProtocolError
+from confsec.protocol.json_general import JsonItem
 from confsec.protocol.merkle import verify_consistency
 from confsec.protocol.monitoring import Alert, AlertKind, Watch
 from confsec.protocol.predicates import RevokedKind
@@ -368,7 +369,7 @@ async def test_a_monitor_that_is_killed_while_it_tells_tells_again(tmp_path: Pat
     watcher.follow(source, report_new=True)
     await watcher.check()
     again = [alert.details["index"] for alert in watcher.told]
-    assert again == list(range(2048, 3000))
+    assert again == list(range(2304, 3000))
 
 
 async def test_a_damaged_memory_is_not_forgotten_in_silence(tmp_path: Path, watcher: Watcher) -> None:
@@ -438,9 +439,62 @@ async def test_a_webhook_that_fails_is_told_and_gets_the_rest_later(
         assert await watcher.check() == [AlertKind.FIRST_CONTACT, AlertKind.UNDELIVERED, *[AlertKind.NEW] * 2]
         assert watcher.desk.gravest is AlertKind.UNDELIVERED
         assert "/hook" not in json.dumps([alert.to_json() for alert in watcher.told])
-        assert await watcher.check() == []
-        assert await watcher.check() == [AlertKind.RECOVERED]
+        await watcher.desk.post_waiting()
+        assert len(watcher.told) == 4  # it fails still, which is known
+        await watcher.desk.post_waiting()
+        assert watcher.told[4].kind is AlertKind.RECOVERED
         assert [alert["kind"] for alert in json.loads(site.posted[-1])["alerts"]] == ["first-contact", "new", "new"]
+
+
+async def test_a_post_is_bounded_by_its_size_too(
+    tmp_path: Path, watcher: Watcher, transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("confsec.roles.monitor_alerts._MAX_POST", 500)
+    with serving(Site()) as site:
+        webhook = Webhook(f"{site.url}/hook", transport, pause=0.001)
+        watcher.follow(write(StaticLog(entries_of(0, 5)), tmp_path / "log"), webhook=webhook, report_new=True)
+        await watcher.check()
+        posted = [json.loads(body)["alerts"] for body in site.posted]
+        assert [alert.get("index") for part in posted for alert in part] == [None, 0, 1, 2, 3, 4]
+        assert len(posted) > 3
+        assert all(len(body) <= 500 for body in site.posted)
+
+
+async def test_alerts_of_several_logs_at_once_are_posted_once(transport: HttpTransport) -> None:
+    with serving(Site()) as site:
+        desk = AlertDesk(list[Alert]().append, Webhook(site.url, transport), clock=lambda: AT)
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                details: dict[str, JsonItem] = {"index": number}
+                alert = Alert(kind=AlertKind.NEW, log="one", at=AT, what="new", details=details)
+                tasks.start_soon(desk.tell, [alert])
+        posted = [alert["index"] for body in site.posted for alert in json.loads(body)["alerts"]]
+    assert sorted(posted) == list(range(20))
+
+
+async def test_long_entries_hide_nothing(tmp_path: Path, watcher: Watcher) -> None:
+    source = write(StaticLog([bytes(65_535)] * 1030), tmp_path / "log")
+    watcher.follow(source, report_new=True)
+    assert await watcher.check() == [AlertKind.FIRST_CONTACT, *[AlertKind.NEW] * 1030]
+
+
+async def test_a_log_that_keeps_one_waiting_does_not_keep_the_others(tmp_path: Path, transport: HttpTransport) -> None:
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")  # nobody accepts, so nobody answers
+    async with listener:
+        held = f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+        source = write(StaticLog(entries_of(0, 1)), tmp_path / "log")
+        logs = evolve(ONE, name="held", sources=(held,)), evolve(ONE, sources=(source,), report_new=True)
+        told = list[Alert]()
+        desk = AlertDesk(told.append, None, clock=lambda: AT)
+        config = MonitorConfig(state=tmp_path / "state", logs=logs)
+        monitor = Monitor(config, desk, transport, clock=lambda: AT)
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(monitor.run)
+                while AlertKind.NEW not in {alert.kind for alert in told}:
+                    await anyio.sleep(0.005)
+                tasks.cancel_scope.cancel()
+    assert {alert.log for alert in told if alert.kind is AlertKind.NEW} == {"one"}
 
 
 async def test_what_waits_for_a_webhook_is_bounded_and_what_is_dropped_is_said(
@@ -452,6 +506,7 @@ async def test_what_waits_for_a_webhook_is_bounded_and_what_is_dropped_is_said(
         webhook = Webhook(f"{site.url}/hook", transport, pause=0.001)
         watcher.follow(write(StaticLog(entries_of(0, 5)), tmp_path / "log"), webhook=webhook, report_new=True)
         await watcher.check()
-        assert await watcher.check() == [AlertKind.RECOVERED]
-        assert watcher.told[0].details["dropped"] == 3
+        await watcher.desk.post_waiting()
+        assert watcher.told[-1].kind is AlertKind.RECOVERED
+        assert watcher.told[-1].details["dropped"] == 3
         assert [alert["index"] for alert in json.loads(site.posted[-1])["alerts"]] == [2, 3, 4]
