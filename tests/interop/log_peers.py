@@ -158,10 +158,21 @@ class LogPeer:
         inclusion, consistency = _hashes(answer["inclusion"]), _hashes(answer["consistency"])
         return PeerProofs(inclusion, consistency, frozenset(answer["read"]))
 
-    def log_append(self, folder: Path, signing_key: str, entries: Sequence[bytes]) -> list[int]:
-        """Let the peer open the log in a folder, append, and publish a checkpoint. Return the entries' places."""
+    def log_append(
+        self, folder: Path, signing_key: str, entries: Sequence[bytes], *, policy: bytes | None = None
+    ) -> list[int]:
+        """Let the peer open the log in a folder, append, and publish a checkpoint. Return the entries' places.
+
+        With a `policy` it has a quorum of witnesses cosign that.
+        """
+        given: dict[str, Any] = {} if policy is None else {"policy": policy}
         answer = self._peer.call(
-            "log_append", folder=str(folder), signing_keys=[signing_key], entries=list(entries), chunk=len(entries)
+            "log_append",
+            folder=str(folder),
+            signing_keys=[signing_key],
+            entries=list(entries),
+            chunk=len(entries),
+            **given,
         )
         return list(answer["indexes"])
 

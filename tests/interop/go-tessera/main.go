@@ -24,6 +24,8 @@ const (
 	batchAge = 5 * time.Millisecond
 	// The least that the module takes.
 	checkpointInterval = 100 * time.Millisecond
+	// How long it waits for witnesses, and at its end for a checkpoint.
+	patience = 4 * time.Second
 )
 
 func main() {
@@ -31,7 +33,7 @@ func main() {
 	peer.Serve(peer.Ops{"log_append": appendEntries, "log_check": checkLog, "bench": b.bench, "log_close": b.close})
 }
 
-// openLog opens a log until the context ends.
+// openLog opens a log until the context ends. With a policy, it publishes what a quorum of witnesses has cosigned.
 func openLog(ctx context.Context, c peer.Command) (*tessera.Appender, func(context.Context) error, error) {
 	if len(c.SigningKeys) != 1 {
 		return nil, nil, fmt.Errorf("a log has one key, and not %d", len(c.SigningKeys))
@@ -48,7 +50,15 @@ func openLog(ctx context.Context, c peer.Command) (*tessera.Appender, func(conte
 		WithCheckpointSigner(signer).
 		WithBatching(uint(max(c.Chunk, 1)), batchAge).
 		WithCheckpointInterval(checkpointInterval).
-		WithPushback(1 << 20)
+		WithPushback(1 << 20).
+		WithShutdownTimeout(patience)
+	if c.Policy != nil {
+		witnesses, err := tessera.NewWitnessGroupFromPolicy(c.Policy)
+		if err != nil {
+			return nil, nil, err
+		}
+		options = options.WithWitnesses(witnesses, &tessera.WitnessOptions{Timeout: patience})
+	}
 	appender, shutdown, _, err := tessera.NewAppender(ctx, driver, options)
 	return appender, shutdown, err
 }
