@@ -28,6 +28,7 @@ EXTRAS_FOR: Final = {
     "httpx": "SDKs that take an httpx client",
     "postgres": "spent tokens and an issuer's books in PostgreSQL",
     "redis": "spent tokens in Redis or Valkey",
+    "objects": "a log's files in S3, Google Cloud Storage or Azure",
     "pkcs11": "an issuer's keys in an HSM",
     "sigstore": "statements that were signed with Sigstore",
     "release": "`confsec release`: building releases again",
