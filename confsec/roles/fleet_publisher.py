@@ -2,8 +2,8 @@
 
 A record is in effect when a quorum of witnesses has seen its statement as the newest entry. Once a statement was sent
 it may be in the log, whatever the answer was, so it is this one that is sent again until the epoch is over. A router
-that starts anew serves the record that it finds as the newest in the log, if it still has it, and else waits for the
-next epoch: two records of one epoch would look like one that was made for somebody.
+that starts anew goes on with the statement that it had sent, and serves the record that is the newest in the log, if it
+still has it. Else it waits for the next epoch: two records of one epoch would look like one that was made for somebody.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from attrs import frozen
 
 from confsec.backends.api import Clock
 from confsec.backends.log_source import Fetch, read_log
-from confsec.errors import BackendError, TransparencyError
+from confsec.errors import BackendError, ConfsecError, TransparencyError
+from confsec.protocol.dsse import Envelope
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.log_root import LogRoot
-from confsec.protocol.predicates import FleetStatement
-from confsec.protocol.service_state import FleetInEffect, find_fleet
+from confsec.protocol.log_state import LogState
+from confsec.protocol.predicates import FleetStatement, read_predicate
+from confsec.protocol.service_state import find_fleet
 from confsec.protocol.signatures import SigningKey
 from confsec.protocol.state_reader import Firsts, StateUpdate
-from confsec.protocol.statement import Subject
+from confsec.protocol.statement import Statement, Subject
 from confsec.protocol.transparency import TrustedLog
 
 __all__ = ["FleetPublisher"]
@@ -38,6 +40,9 @@ _KEPT: Final = 4
 
 _HOLDS: Final = timedelta(hours=1)
 """A fleet statement holds for this long; what ends sooner is its epoch."""
+
+_SENT: Final = "sent"
+"""The file with the statement that was sent last: it may be in the log, or on its way."""
 
 _log = logging.getLogger("confsec.roles")
 
@@ -75,7 +80,8 @@ class FleetPublisher:
         `append` returns when a quorum has seen the entry; `fetch` reads the log. Records are kept in `folder` if there
         is one, so that a router that starts anew can go on with them.
         """
-        self._root = root
+        self.root: Final = root
+        """The root that the service is known by."""
         self._key = key
         self._append = append
         self._fetch = fetch
@@ -101,10 +107,20 @@ class FleetPublisher:
 
     async def begin(self) -> None:
         """See which record is the newest in the log. Raises what fetching and reading it raise."""
-        newest = await self._read_newest()
-        if newest is None:
+        self._sent = await self._load_sent()
+        if self._sent is not None:
+            self._records[self._sent.digest] = self._sent.record
+        state = await self._read_state()
+        if state is None:
             return
-        self._beacon = newest.epoch.beacon
+        read = _read_statement(state.entries[-1].data)
+        self._beacon = read[0].beacon if read else b""
+        try:
+            newest = find_fleet(state, self.root)
+        except ConfsecError as exc:
+            # The next record mends it: nobody else will append one.
+            _log.warning("clients refuse the newest fleet in the log, until the next epoch or the one after: %s", exc)
+            return
         record = await self._load(newest.digest)
         if record is None:
             _log.warning("the log has a fleet record of this epoch that is not here: waiting for the next epoch")
@@ -120,7 +136,7 @@ class FleetPublisher:
         if self._sent is None or self._sent.beacon != record.beacon:
             self._sent = self._sign(record)
         sent = self._sent
-        await self._keep(sent.digest, sent.record)
+        await self._keep(sent)
         self._records[sent.digest] = sent.record  # a client may see it in the log before the answer is here
         await self._append(sent.entry)
         self._adopt(sent.digest, sent.record)
@@ -131,60 +147,96 @@ class FleetPublisher:
         statement = FleetStatement(
             issued=issued, valid_until=issued + _HOLDS, beacon=record.beacon, nodes=len(record.nodes)
         )
-        subject = Subject(self._root.name, sha256(encoded).digest())
+        subject = Subject(self.root.name, sha256(encoded).digest())
         envelope = statement.to_statement(subject).to_envelope().sign(self._key).encode()
-        # What clients would refuse is not sent: a log takes nothing back.
-        self._root.statements.verify(envelope, predicate_type=FleetStatement.TYPE, at=issued)
+        self._verify(envelope, issued)
         return _Sent(record.beacon, encoded, envelope)
+
+    def _verify(self, envelope: bytes, issued: datetime) -> None:
+        """Refuse what clients would refuse: a log takes nothing back."""
+        self.root.statements.verify(envelope, predicate_type=FleetStatement.TYPE, at=issued)
 
     def _adopt(self, digest: bytes, record: bytes) -> None:
         self._records[digest] = self._current = record
         for old in list(self._records)[:-_KEPT]:
             del self._records[old]
 
-    async def _read_newest(self) -> FleetInEffect | None:
-        """Return the fleet of the newest entry, or None for an empty log."""
-        log = self._root.fleet
+    async def _read_state(self) -> LogState | None:
+        """Return the end of the log, or None for an empty log."""
+        log = self.root.fleet
         update = StateUpdate(
-            TrustedLog(log.origin), self._root.witnesses, at=self._now(), maximum_age=log.epoch, entries=2,
+            TrustedLog(log.origin), self.root.witnesses, at=self._now(), maximum_age=log.epoch, entries=2,
             firsts=Firsts.NEWEST,
         )  # fmt: skip
         try:
-            state = (await read_log(update, self._fetch)).state
+            return (await read_log(update, self._fetch)).state
         except TransparencyError:
             if update.is_empty:
                 return None
             raise
-        return find_fleet(state, self._root)
 
-    async def _keep(self, digest: bytes, record: bytes) -> None:
+    async def _keep(self, sent: _Sent) -> None:
         if self._folder is not None:
-            await anyio.to_thread.run_sync(_write, self._folder, digest, record, list(self._records)[-_KEPT:])
+            await anyio.to_thread.run_sync(_write, self._folder, sent, list(self._records)[-_KEPT:])
+
+    async def _load_sent(self) -> _Sent | None:
+        """Return what was sent last, if it is here as a whole, and clients do not refuse it."""
+        entry = await self._read_file(_SENT)
+        read = _read_statement(entry) if entry else None
+        record = await self._load(read[1]) if read else None
+        if not entry or not read or not record:
+            return None
+        try:
+            self._verify(entry, read[0].issued)
+        except ConfsecError as exc:
+            _log.warning("the fleet statement that was sent last is dropped, clients refuse it: %s", exc)
+            return None
+        return _Sent(read[0].beacon, record, entry)
 
     async def _load(self, digest: bytes) -> bytes | None:
+        """Return a record, or None if it is not here, or damaged."""
+        record = await self._read_file(_name(digest))
+        return record if record is not None and sha256(record).digest() == digest else None
+
+    async def _read_file(self, name: str) -> bytes | None:
         if self._folder is None:
             return None
         try:
-            return await anyio.Path(self._folder / _name(digest)).read_bytes()
+            return await anyio.Path(self._folder / name).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as exc:
             raise BackendError(f"a fleet record in {self._folder} cannot be read", got=exc.strerror) from exc
 
 
-def _write(folder: Path, digest: bytes, record: bytes, kept: list[bytes]) -> None:
-    """Write a record into the folder, and remove those that nobody asks for any more."""
-    names = {_name(each) for each in (*kept, digest)}
+def _write(folder: Path, sent: _Sent, kept: list[bytes]) -> None:
+    """Write what is sent into the folder, and remove records that nobody asks for any more."""
+    names = {_name(each) for each in (*kept, sent.digest)}
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = folder / f".{_name(digest)}"
-        temporary.write_bytes(record)
-        temporary.replace(folder / _name(digest))
+        for name, content in ((_name(sent.digest), sent.record), (_SENT, sent.entry)):
+            _replace(folder, name, content)
         for file in folder.glob("*.fleet"):
             if file.name not in names:
                 file.unlink()
     except OSError as exc:
         raise BackendError(f"a fleet record cannot be kept in {folder}", got=exc.strerror) from exc
+
+
+def _replace(folder: Path, name: str, content: bytes) -> None:
+    temporary = folder / f".{name}"
+    temporary.write_bytes(content)
+    temporary.replace(folder / name)
+
+
+def _read_statement(entry: bytes) -> tuple[FleetStatement, bytes] | None:
+    """Return what a fleet statement says, whoever signed it, and of which record; None for anything else."""
+    try:
+        statement = Statement.decode(Envelope.decode(entry).payload)
+        predicate = read_predicate(statement)
+    except ConfsecError:
+        return None
+    return (predicate, statement.subjects[0].digest) if isinstance(predicate, FleetStatement) else None
 
 
 def _name(digest: bytes) -> str:
