@@ -9,7 +9,7 @@ import anyio
 
 from confsec.backends.api import Clock, EpochSource, Transport
 from confsec.backends.log_source import Fetch, HttpLogSource
-from confsec.errors import BackendError, ConfigError, ConfsecError
+from confsec.errors import BackendError, ConfigError, ConfsecError, LocalProtocolError
 from confsec.protocol.epoch import CLOCK_DIFFERENCE, Epoch
 from confsec.protocol.log_root import LogRoot
 from confsec.protocol.service_state import read_epoch
@@ -70,9 +70,14 @@ class LogEpochs:
 
 
 def choose_epochs(root: LogRoot | None, transport: Transport | None, *, seconds: int, clock: Clock) -> EpochSource:
-    """Return who names epochs: the log of fleets of `root`, or the operator's clock if there is none."""
-    if root is None or transport is None:
+    """Return who names epochs: the log of fleets of `root`, or the operator's clock if there is none.
+
+    Raises `LocalProtocolError` for a root without a transport: the clock does not stand in for a log.
+    """
+    if root is None:
         return UnsafeLocalEpoch(clock, seconds)
+    if transport is None:
+        raise LocalProtocolError("the epochs of a log are read over a transport")
     return LogEpochs(root, HttpLogSource(root.fleet.url, transport).fetch, clock=clock)
 
 
