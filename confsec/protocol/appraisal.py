@@ -23,7 +23,7 @@ from typing import Final, NoReturn, final
 
 from attrs import field, frozen
 
-from confsec.errors import DecodeError, EvidenceError, LocalProtocolError, UnsupportedError
+from confsec.errors import ConfsecError, DecodeError, EvidenceError, LocalProtocolError, UnsupportedError
 from confsec.protocol import cbor
 from confsec.protocol.binding import Binding, Mode
 from confsec.protocol.binding_graph import unbound
@@ -45,6 +45,8 @@ from confsec.protocol.cmw import KEY_CONFIG_LABEL, Endorsements, Evidence
 from confsec.protocol.epoch import Epoch
 from confsec.protocol.fleet import FleetNode
 from confsec.protocol.key_config import MEDIA_TYPE_OHTTP_KEYS, KeyConfig, decode_key_configs, encode_key_configs
+from confsec.protocol.log_root import LogRoot
+from confsec.protocol.logged_values import read_logged
 from confsec.protocol.manifest import Freshness, Manifest
 from confsec.protocol.node_keys import check_node_key_config, node_id
 from confsec.protocol.platforms import (
@@ -57,7 +59,7 @@ from confsec.protocol.platforms import (
     Platform,
     platform_of,
 )
-from confsec.protocol.policy import ATTESTATION_CHECK, Policy, UnsafeAny, verifier_names
+from confsec.protocol.policy import ATTESTATION_CHECK, MODELS, Policy, UnsafeAny, verifier_names
 from confsec.protocol.rats import TeeFindings, VerificationRequest, Vouch
 
 __all__ = [
@@ -196,9 +198,11 @@ class TrustedKeyConfig:
 
 
 def appraise_node(
-    node: FleetNode, evidence: bytes, endorsements: bytes, *, policy: Policy, epoch: Epoch
+    node: FleetNode, evidence: bytes, endorsements: bytes, *, policy: Policy, epoch: Epoch, root: LogRoot | None = None
 ) -> TrustedKeyConfig:
     """Appraise the evidence of one node of the fleet record of `epoch`.
+
+    `root` names the log that a policy takes values from, if it takes any. What a result says of logs is for that root.
 
     Raises `EvidenceError` if the evidence is not what the record names or does not hold the node's key, `DecodeError`
     for endorsements that are none, and `AppraisalError`, which lists every check, if the policy refuses what they show.
@@ -214,7 +218,7 @@ def appraise_node(
             section=f"{_SECTION}, Evidence",
         )
     expected = Freshness(Mode.EPOCH, epoch.nonce)
-    result = appraise_evidence(collection, beside, expected=expected, policy=policy, at=epoch.began)
+    result = appraise_evidence(collection, beside, expected=expected, policy=policy, at=epoch.began, root=root)
     policy.require(result.checks, hint="" if result.platform else _UNATTESTED_HINT)
     latest = epoch.began + policy.maximum_age
     return TrustedKeyConfig(
@@ -228,9 +232,17 @@ def appraise_node(
 
 
 def appraise_evidence(
-    evidence: Evidence, endorsements: Endorsements, *, expected: Freshness, policy: Policy, at: datetime
+    evidence: Evidence,
+    endorsements: Endorsements,
+    *,
+    expected: Freshness,
+    policy: Policy,
+    at: datetime,
+    root: LogRoot | None = None,
 ) -> AttestationResult:
     """Compute every check of one node's evidence, as it was valid `at` a time.
+
+    What the policy takes from a log is verified under `root`.
 
     Returns the result whatever it is: `policy.require(result.checks)` decides. Raises `EvidenceError` only for evidence
     that holds no key of a node.
@@ -240,8 +252,10 @@ def appraise_evidence(
         found = skipped("the policy waives it: nobody has looked at the machine")
         check = Check(ATTESTATION_CHECK, "RFC 9334, section 3", found.status, found.why)
         return AttestationResult(node_id=name, platform=None, checks=(check,))
+    logged = _take_logged(evidence, endorsements, policy, root, at)
+    policy = logged.policy
     subject = _Subject(evidence=evidence, expected=expected, policy=policy)
-    form = run_checks(FORM_CHECKS, subject)
+    form = (*run_checks(FORM_CHECKS, subject), *logged.checks)
     if any(check.status is not Status.PASS for check in form if check.id in _READABLE):
         return AttestationResult(node_id=name, platform=None, checks=form)
     platform = subject.platform()
@@ -261,8 +275,42 @@ def appraise_evidence(
         vouches=vouches,
         simulated=any(each.simulated for each in findings),
         collateral_numbers={name: n for each in findings for name, n in each.collateral_numbers.items()},
-        expires=min((each.expires for each in findings if each.expires), default=None),
+        expires=min((each for each in (logged.expires, *(each.expires for each in findings)) if each), default=None),
     )
+
+
+# --- What a policy takes from a log -----------------------------------------------------------------------------------
+
+
+@frozen
+class _Logged:
+    """A policy with the values that logged statements give it."""
+
+    policy: Policy
+    """The policy to compare with. Where the statements do not count, a check says so and refuses."""
+
+    checks: tuple[Check, ...] = ()
+    expires: datetime | None = None
+
+
+def _take_logged(
+    evidence: Evidence, endorsements: Endorsements, policy: Policy, root: LogRoot | None, at: datetime
+) -> _Logged:
+    if not policy.logged:
+        return _Logged(policy)
+    try:
+        values = read_logged(endorsements, root, at=at)
+        if MODELS in policy.logged:
+            values.check_model(Manifest.decode(evidence.item(MANIFEST, MEDIA_TYPES[MANIFEST])))
+        resolved = policy.with_values(values.of)
+    except ConfsecError as exc:
+        return _Logged(policy, (_logged_check(failed(f"what the policy takes from the log is not there: {exc}")),))
+    found = passed("logged statements say what the system and its model are", got=", ".join(values.names))
+    return _Logged(resolved, (_logged_check(found),), values.expires)
+
+
+def _logged_check(finding: Finding) -> Check:
+    return Check("log.statements", f"{_SECTION}, Logged values", *finding)
 
 
 # --- What has to be so before verifiers look --------------------------------------------------------------------------

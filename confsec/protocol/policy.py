@@ -8,12 +8,12 @@ chose the policy and in every Proof made under it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from hashlib import sha256
-from typing import Final, final
+from typing import Final, Self, final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from confsec.errors import ConfigError, DecodeError
 from confsec.protocol import cbor, toml_general
@@ -24,16 +24,25 @@ from confsec.protocol.wire import decode_hex
 
 __all__ = [
     "ATTESTATION_CHECK",
+    "MANIFESTS",
     "MAX_AGE",
     "MAX_POLICY",
+    "MODELS",
     "PRODUCTION",
     "UNSAFE_ANY",
     "UNSAFE_UNATTESTED",
     "Policy",
     "PolicyReader",
     "UnsafeAny",
+    "join_values",
     "verifier_names",
 ]
+
+MANIFESTS: Final = "manifests"
+"""The list of digests of manifests, where `logged` names it."""
+
+MODELS: Final = "models"
+"""In `logged`: the model that a manifest names has to be a file of a logged model."""
 
 ATTESTATION_CHECK: Final = "attestation.evidence"
 """The check that hardware vouches for a node. Only a constant in this file can waive it, never a file or a Proof."""
@@ -55,6 +64,7 @@ _MEMBERS: Final = (
 MAX_POLICY: Final = toml_general.MAX_TOML
 """A file of a policy has at most so many characters."""
 
+_LOGGED: Final = "logged"
 _MAX_ENTRIES: Final = 1024
 _MAX_NODES: Final = 10_000  # as many as a fleet record has
 _VERIFIER_OF_ITEM: Final = {SEV_SNP: "sev-snp", TDX: "tdx", TPM_AK: "tpm"}
@@ -98,6 +108,12 @@ class Policy:
     unsafe_waived: tuple[str, ...]
     """Ids of the checks that may be skipped, sorted. Each is something that nobody has looked at."""
 
+    logged: tuple[str, ...] = ()
+    """Lists to which logged statements add values, sorted: `manifests`, or those of a table: `sev-snp.measurements`.
+
+    `models` is none of them: it asks that a logged statement has the model that the manifest names.
+    """
+
     verifiers: tuple[EvidenceVerifier, ...] = field(default=(), repr=lambda all_: repr([each.name for each in all_]))
     """One for each kind of TEE that a platform needs, sorted by name. A kind without a verifier is refused."""
 
@@ -113,6 +129,7 @@ class Policy:
                     f"the policy {self.name} accepts the platform {name}, and has no table for it",
                     hint=f"Add a table [{missing[0]}] (docs/policies.md)",
                 )
+        self._require_lists()
 
     @property
     def accepts_simulated(self) -> bool:
@@ -127,6 +144,23 @@ class Policy:
     def waives(self, check_id: str) -> bool:
         """Tell whether the policy lets this check be skipped."""
         return check_id in self.unsafe_waived
+
+    def with_values(self, values: Callable[[str], tuple[bytes, ...]]) -> Self:
+        """Return the policy that has what `values` gives for each list in `logged`, and no such lists any more.
+
+        Values are added to a list, and replace UNSAFE_ANY. Raises what `values` raises, and `ConfigError` for values
+        that a list cannot hold.
+        """
+        found = {name: values(name) for name in self.logged if name != MODELS}
+        manifests = join_values(self.manifests, found.pop(MANIFESTS)) if MANIFESTS in found else self.manifests
+        tables: dict[str, dict[str, tuple[bytes, ...]]] = {}
+        for name, added in found.items():
+            table, _, key = name.partition(".")
+            tables.setdefault(table, {})[key] = added
+        verifiers = tuple(
+            each.with_values(tables[each.name]) if each.name in tables else each for each in self.verifiers
+        )
+        return evolve(self, manifests=manifests, verifiers=verifiers, logged=())
 
     def require(self, checks: Collection[Check], *, hint: str = "") -> None:
         """Return if every check passed, informs, or was skipped with a waiver; else raise `AppraisalError`."""
@@ -152,8 +186,19 @@ class Policy:
             "accepted_assumptions": [assumption.value for assumption in self.accepted_assumptions],
             "manifests": _UNSAFE_ANY if isinstance(self.manifests, UnsafeAny) else list(self.manifests),
             "unsafe_waived": list(self.unsafe_waived),
+            **({"logged": list(self.logged)} if self.logged else {}),
             **{verifier.name: verifier.to_item() for verifier in self.verifiers},
         }
+
+    def _require_lists(self) -> None:
+        """Refuse logged values for lists that there are not. Raises `ConfigError`."""
+        tables = {each.name: each.lists for each in self.verifiers} if self.logged else {}
+        known = {MANIFESTS, MODELS, *(f"{table}.{name}" for table, lists in tables.items() for name in lists)}
+        if unknown := sorted(set(self.logged) - known):
+            raise ConfigError(
+                "the policy takes logged values for a list that there is not", got=ascii(unknown[0][:64]),
+                want=", ".join(sorted(known)), hint="docs/policies.md, Logged values",
+            )  # fmt: skip
 
     def _require_order(self) -> None:
         """Have one spelling of each policy: its digest is its name in a Proof. Raises `ConfigError`."""
@@ -161,6 +206,7 @@ class Policy:
             "platforms": list(self.platforms),
             "accepted_assumptions": [assumption.value for assumption in self.accepted_assumptions],
             "unsafe_waived": list(self.unsafe_waived),
+            "logged": list(self.logged),
             "verifiers": [verifier.name for verifier in self.verifiers],
         }
         if not isinstance(self.manifests, UnsafeAny):
@@ -172,6 +218,11 @@ class Policy:
             raise ConfigError(f"a policy needs a name, and 1 to {_MAX_NODES} nodes")
         if not timedelta(0) < self.maximum_age <= MAX_AGE or self.maximum_age % timedelta(seconds=1):
             raise ConfigError("maximum_age is out of range", got=self.maximum_age, want="1 to 3600 seconds")
+
+
+def join_values(values: tuple[bytes, ...] | UnsafeAny, added: Collection[bytes]) -> tuple[bytes, ...]:
+    """Return the values of a list with some added. Of a list that takes any value, the added ones are what is left."""
+    return tuple(sorted({*added, *(() if isinstance(values, UnsafeAny) else values)}))
 
 
 def verifier_names(platform: Platform) -> set[str]:
@@ -248,7 +299,7 @@ class PolicyReader:
     def _from_members(self, value: object, *, what: str) -> Policy:
         if not isinstance(value, dict):
             raise DecodeError(f"{what} is not a table")
-        tables = {name: table for name, table in value.items() if name not in _MEMBERS}
+        tables = {name: table for name, table in value.items() if name not in _MEMBERS and name != _LOGGED}
         members = cbor.as_map({name: value[name] for name in value if name in _MEMBERS}, what=what, keys=_MEMBERS)
         policy = Policy(
             name=cbor.as_text(members["name"], what="name"),
@@ -258,6 +309,7 @@ class PolicyReader:
             accepted_assumptions=_assumptions(members),
             manifests=_manifests(members["manifests"]),
             unsafe_waived=_sorted(_texts(members, "unsafe_waived")),
+            logged=_sorted(_texts(value, _LOGGED)) if _LOGGED in value else (),
             verifiers=tuple(self._verifier(name, table, what) for name, table in sorted(tables.items())),
         )
         self._require_harmless(policy, what)

@@ -36,6 +36,7 @@ from confsec.protocol.cmw import Endorsements, Evidence
 from confsec.protocol.epoch import Epoch
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.kem import kem_from_id
+from confsec.protocol.log_view import logs_to_json
 from confsec.protocol.manifest import Freshness
 from confsec.protocol.platforms import Assumption
 from confsec.protocol.policy import ATTESTATION_CHECK, Policy, PolicyReader
@@ -201,6 +202,7 @@ class Proof:
             "checks": [check.to_json() for check in self.checks],
             "nodes": [_node_json(node) for node in self.nodes],
             "assumptions": list(self.assumptions),
+            "logs": None if self.contents.logs is None else logs_to_json(self.contents.logs),
         }
 
 
@@ -261,7 +263,14 @@ def verify_proof(
 def _compute(contents: ProofContents, at: datetime) -> Proof:
     expected = Freshness(Mode.EPOCH, contents.epoch.nonce)
     nodes = tuple(
-        appraise_evidence(evidence, endorsements, expected=expected, policy=contents.policy, at=at)
+        appraise_evidence(
+            evidence,
+            endorsements,
+            expected=expected,
+            policy=contents.policy,
+            at=at,
+            root=contents.logs.root if contents.logs else None,
+        )
         for evidence, endorsements in zip(contents.evidence, contents.endorsements, strict=True)
     )
     return _join(contents, nodes)

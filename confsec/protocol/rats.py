@@ -102,6 +102,18 @@ class EvidenceVerifier(Protocol):
         """Whether a simulator's published roots are among its trust anchors. Never so for one read from data."""
         ...
 
+    @property
+    def lists(self) -> frozenset[str]:
+        """The names of its lists of values to which a policy may add logged ones."""
+        ...
+
+    def with_values(self, values: Mapping[str, tuple[bytes, ...]]) -> EvidenceVerifier:
+        """Return the verifier that also accepts these values, by the names of its lists.
+
+        Where any value was accepted, only these are. Raises `ConfigError` for values of another form.
+        """
+        ...
+
     def to_item(self) -> dict[str, cbor.CborValue]:
         """Return what it demands, as it stands in a policy. Its `VerifierReader` reads it back."""
         ...

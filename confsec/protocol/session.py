@@ -34,6 +34,7 @@ from confsec.protocol.draw import draw
 from confsec.protocol.epoch import CLOCK_DIFFERENCE, Epoch
 from confsec.protocol.fleet import MAX_FLEET_RECORD, FleetNode, FleetRecord
 from confsec.protocol.key_config import choose_key_config
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.machine import RandBytes
 from confsec.protocol.newest_seen import NewestSeen
 from confsec.protocol.oblivious import ObliviousExchange
@@ -139,6 +140,7 @@ class AppraisalDue:
     endorsements: bytes = field(repr=False)
     policy: Policy = field(repr=False)
     epoch: Epoch = field(repr=False)
+    root: LogRoot | None = field(default=None, repr=False)
 
     def run(self) -> NodeAppraised:
         """Appraise. Pure, and never raises a `ConfsecError`: that is the outcome."""
@@ -146,7 +148,14 @@ class AppraisalDue:
             return NodeAppraised(
                 self.node,
                 self.epoch,
-                appraise_node(self.node, self.evidence, self.endorsements, policy=self.policy, epoch=self.epoch),
+                appraise_node(
+                    self.node,
+                    self.evidence,
+                    self.endorsements,
+                    policy=self.policy,
+                    epoch=self.epoch,
+                    root=self.root,
+                ),
             )
         except ConfsecError as exc:
             return NodeAppraised(self.node, self.epoch, exc)
@@ -444,7 +453,8 @@ class ClientSession:
         if len(coming.parts[node]) < 2:
             return []
         parts = coming.parts[node]
-        return [AppraisalDue(node, parts[EVIDENCE_PATH], parts[ENDORSEMENTS_PATH], self._policy, coming.epoch)]
+        root = coming.logs.root if coming.logs else None
+        return [AppraisalDue(node, parts[EVIDENCE_PATH], parts[ENDORSEMENTS_PATH], self._policy, coming.epoch, root)]
 
     def _adopt_if_complete(self, coming: _Coming) -> list[SessionEvent]:
         """Put the record to use if enough nodes are trusted, else raise the first reason why not."""

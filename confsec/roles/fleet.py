@@ -239,7 +239,8 @@ class Fleet:
         known = [*(key.epoch for key in node.keys if key.epoch), self._epoch, newest]
         if node.refused_before(evidence, endorsements, newest):
             return
-        appraise = partial(appraise_shown, evidence, endorsements, policy=self._policy)
+        root = self._publisher.root if self._publisher else None
+        appraise = partial(appraise_shown, evidence, endorsements, policy=self._policy, root=root)
         try:
             epoch = epoch_shown(evidence, known)
             if epoch is None and node.shows and node.key_for(self._epoch) is not None:

@@ -15,6 +15,7 @@ from confsec.protocol.appraisal import appraise_node, node_key_id
 from confsec.protocol.cmw import Endorsements, Evidence
 from confsec.protocol.epoch import Epoch
 from confsec.protocol.fleet import FleetNode
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.manifest import Freshness
 from confsec.protocol.platforms import FRESHNESS, MEDIA_TYPES
 from confsec.protocol.policy import Policy
@@ -151,14 +152,16 @@ def epoch_shown(evidence: bytes, known: Collection[Epoch]) -> Epoch | None:
     return next((epoch for epoch in known if epoch.nonce == nonce), None)
 
 
-def appraise_shown(evidence: bytes, endorsements: bytes, *, policy: Policy, epoch: Epoch) -> FleetKey:
+def appraise_shown(
+    evidence: bytes, endorsements: bytes, *, policy: Policy, epoch: Epoch, root: LogRoot | None = None
+) -> FleetKey:
     """Appraise what a node shows, as a client would with this policy. Pure; may take long.
 
     Raises what `appraise_node` raises.
     """
     collection = Evidence.decode(evidence)
     node = FleetNode(node_key_id(collection), collection.digest, shard=0)
-    trusted = appraise_node(node, evidence, endorsements, policy=policy, epoch=epoch)
+    trusted = appraise_node(node, evidence, endorsements, policy=policy, epoch=epoch, root=root)
     return FleetKey(
         node_id=trusted.node_id,
         evidence=trusted.evidence,

@@ -42,6 +42,7 @@ from confsec.roles.config import RoleConfig, at_least, one_of, setting
 from confsec.roles.epochs import EVIDENCE_FIELD
 from confsec.roles.keys import kem_named
 from confsec.roles.log_epochs import choose_epochs
+from confsec.roles.logged_statements import read_statements
 from confsec.roles.manifests import DescribeEngine, node_manifest
 from confsec.roles.node_epochs import NodeEpochs
 from confsec.tee.api import Attester
@@ -75,6 +76,9 @@ class NodeConfig(RoleConfig):
     epoch: int = setting(600, help="Seconds that an epoch lasts; each has a key of its own.", check=at_least(1))
     root: str = setting(
         "", help="The root file of the service: its log of fleets names the epochs, and says how long they last."
+    )
+    statements: str = setting(
+        "", help="A folder with logged statements of image and model: NAME.dsse, and NAME.proof (a tlog-proof) of each."
     )
     replay_limit: int = setting(
         1 << 18, help="Requests that one key opens; when there were so many, more get 503.", check=at_least(1)
@@ -140,7 +144,8 @@ class Node(Role):
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
         try:
-            await self._epochs.begin(await self._load_manifest())
+            beside = await anyio.to_thread.run_sync(read_statements, self._config.statements)
+            await self._epochs.begin(await self._load_manifest(), beside=beside)
             async with in_background(self._epochs.keep):
                 yield
         finally:

@@ -9,6 +9,7 @@ and its keys still open what was sealed to them for as long as they live.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, final
 
@@ -95,6 +96,7 @@ class NodeEpochs:
         self._randbytes = randbytes
         self._challenge_interval = challenge_interval
         self._manifest = b""
+        self._beside: Mapping[str, CmwRecord] = {}
         self._held: list[_Held] = []
         self._shown: Shown | None = None
         self._failing = False
@@ -109,9 +111,13 @@ class NodeEpochs:
             raise BackendError("the node could not attest in this epoch", hint="Look into its log for the reason")
         return self._shown
 
-    async def begin(self, manifest: Manifest) -> None:
-        """Begin the current epoch. Raises what the attester raises: a node that cannot attest does not start."""
+    async def begin(self, manifest: Manifest, *, beside: Mapping[str, CmwRecord] | None = None) -> None:
+        """Begin the current epoch, and show `beside` with the endorsements of each.
+
+        Raises what the attester raises: a node that cannot attest does not start.
+        """
         self._manifest = manifest.encode()
+        self._beside = beside or {}
         await self.begin_epoch(await self._source.current())
 
     async def keep(self) -> None:
@@ -170,7 +176,8 @@ class NodeEpochs:
             raise
         # From here to the end nothing waits, so nobody sees a key without its evidence or the other way round.
         self.keys.rotate(decapsulator, self._now())
-        self._take(Shown(epoch, evidence, endorsements), pq, begun)
+        shown = Endorsements.of({**endorsements.items, **self._beside}) if self._beside else endorsements
+        self._take(Shown(epoch, evidence, shown), pq, begun)
 
     def _make_key(self, begun: EpochAttester) -> tuple[Decapsulator, KemPrivateKey | None]:
         """Make the key of an epoch. A TPM never holds all of it, since it may be outside the TEE."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import anyio
@@ -21,7 +22,9 @@ from confsec.protocol.key_config import decode_key_configs
 from confsec.protocol.log_root import DirectoryLog, FleetLog, LogRoot
 from confsec.protocol.note_keys import KeyType, Signer
 from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy
+from confsec.protocol.predicate import Predicate
 from confsec.protocol.predicates import DirectoryStatement, FleetStatement, ImageManifest, ModelDigests
+from confsec.protocol.statement import Subject
 from confsec.protocol.statement_policy import StatementPolicy, StatementRule
 from confsec.protocol.witness_policy import WitnessPolicy
 from confsec.roles.gateway import Gateway, GatewayConfig
@@ -98,6 +101,24 @@ class LoggedChain:
         self.gateway = Gateway(GatewayConfig(targets=targets), self.wire)
         self.wire.roles = {"relay.example": self.relay, "gateway": self.gateway}
         self.directory: ServiceDirectory
+        self.statements = ""
+        """The folder with logged statements that nodes show."""
+
+    @property
+    def node_config(self) -> NodeConfig:
+        return NodeConfig(challenge_interval=0.2, statements=self.statements)
+
+    async def log_statements(self, *predicates: Predicate) -> None:
+        """Log what is said of image and model, and have nodes show it."""
+        folder = self.folder / "statements"
+        folder.mkdir(exist_ok=True)
+        for number, predicate in enumerate(predicates):
+            digest = predicate.subject_digest() or sha256(b"image").digest()
+            envelope = predicate.to_statement(Subject(f"artifact-{number}", digest)).to_envelope().sign(OPERATOR)
+            proof = await LogClient("https://artifacts.example", self.wire).append_cosigned(envelope.encode())
+            (folder / f"{number}.dsse").write_bytes(envelope.encode())
+            (folder / f"{number}.proof").write_bytes(proof.encode())
+        self.statements = str(folder)
 
     def make_witness(self, number: int) -> Witness:
         folder = self.folder / f"w{number}"
@@ -135,7 +156,7 @@ class LoggedChain:
         attester = self.attesters[number]
         fleets = HttpLogSource(self.root.fleet.url, self.wire)
         return Node(
-            NodeConfig(challenge_interval=0.2),
+            self.node_config,
             self.engines[number],
             attester=attester,
             describe_engine=describe_engine if attester else None,
@@ -163,6 +184,8 @@ async def logged_chain(
     delay: int = 3600,
     attesters: Sequence[Attester] = (),
     policy: Policy = UNSAFE_UNATTESTED,
+    said: Callable[[LoggedChain], Awaitable[Sequence[Predicate]]] | None = None,
+    patience: float = 20,
 ) -> AsyncGenerator[LoggedChain]:
     """Run a service that has logged its directory and its first fleet."""
     chain = LoggedChain(folder, make_root(epoch=epoch, delay=delay), nodes=nodes, attesters=attesters, policy=policy)
@@ -186,14 +209,17 @@ async def logged_chain(
         )
         await chain.append_directory(chain.directory)
         await _until_there(chain, "https://fleets.example/beacon")
+        if said is not None:
+            await start("artifacts.example", chain.make_log("artifacts"))
+            await chain.log_statements(*await said(chain))
         for number in range(len(chain.engines)):
             await start(f"node-{number}", chain.make_node(number))
         await start("router", chain.make_router())
-        await _until_there(chain, "http://router/v1/fleet")
+        await _until_there(chain, "http://router/v1/fleet", seconds=patience)
         yield chain
 
 
-async def _until_there(chain: LoggedChain, url: str) -> None:
-    with anyio.fail_after(20):
+async def _until_there(chain: LoggedChain, url: str, *, seconds: float = 20) -> None:
+    with anyio.fail_after(seconds):
         while (await fetch(chain.wire, HttpRequest(method="GET", url=url)))[0] != 200:
             await anyio.sleep(0.05)

@@ -77,7 +77,7 @@ async def until_record(chain: Chain, epoch: Epoch, size: int) -> FleetRecord:
         while True:
             status, body = await get(chain, "/v1/fleet")
             record = FleetRecord.decode(body) if status == 200 else None
-            if record is not None and record.epoch == epoch and len(record.nodes) == size:
+            if record is not None and record.beacon == epoch.beacon and len(record.nodes) == size:
                 return record
             await anyio.sleep(0.01)
 

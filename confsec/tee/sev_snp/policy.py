@@ -10,23 +10,34 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Self, TypeVar
 
-from attrs import fields, frozen
+from attrs import evolve, fields, frozen
 
 from confsec.errors import ConfigError, DecodeError
 from confsec.protocol import cbor
-from confsec.protocol.policy import UNSAFE_ANY, UnsafeAny
+from confsec.protocol.policy import UNSAFE_ANY, UnsafeAny, join_values
 from confsec.protocol.wire import decode_hex
 from confsec.tee.sev_snp.certificates import AMD_ROOTS
 from confsec.tee.sev_snp.evidence import PLATFORM_BITS, POLICY_BITS, VERSIONS, Product, SigningKey, Tcb
 from confsec.tee.simulated.roots import SIMULATED_ROOTS
 
-__all__ = ["Demand", "SnpPolicy", "TcbFloor", "Values"]
+__all__ = ["VALUE_SIZES", "Demand", "SnpPolicy", "TcbFloor", "Values"]
 
 Values = tuple[bytes, ...] | UnsafeAny
 """The values that are accepted, sorted and once each, or any."""
 
 Demand = bool | UnsafeAny
 """A bit that has to be set (`required`), or clear (`forbidden`), or is not looked at."""
+
+VALUE_SIZES: Final[Mapping[str, int]] = {
+    "author_keys": 48,
+    "family_ids": 16,
+    "firmware_measurements": 48,
+    "host_data": 32,
+    "id_keys": 48,
+    "image_ids": 16,
+    "measurements": 48,
+}
+"""The lists of values that an image can name, and how many bytes each value has."""
 
 _UNSAFE_ANY: Final = "UNSAFE_ANY"
 _ANY_CPU: Final = "any"
@@ -181,6 +192,14 @@ class SnpPolicy:
     def to_item(self) -> dict[str, cbor.CborValue]:
         """Return the table as it stands in a Proof. `from_item` reads it back."""
         return {each.name: _item(getattr(self, each.name)) for each in fields(type(self))}
+
+    def with_values(self, values: Mapping[str, tuple[bytes, ...]]) -> Self:
+        """Return the policy with values added to lists in `VALUE_SIZES`. Raises `ConfigError` for another size."""
+        for name, added in values.items():
+            if any(len(value) != VALUE_SIZES[name] for value in added):
+                raise ConfigError(f"a value of {name} has another size", want=f"{VALUE_SIZES[name]} bytes")
+        joined = {name: join_values(getattr(self, name), added) for name, added in values.items()}
+        return evolve(self, **joined)  # type: ignore[arg-type]  # the names are those of lists
 
 
 def _rank(value: Any) -> Any:

@@ -6,11 +6,11 @@ what the report is about. What a chip says of itself is believed only where its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from confsec.errors import ConfsecError
 from confsec.protocol import cbor
@@ -26,7 +26,7 @@ from confsec.protocol.platforms import (
 from confsec.protocol.rats import VENDOR, TeeFindings, VerificationRequest, Vouch
 from confsec.tee.sev_snp import chain, demands, report
 from confsec.tee.sev_snp.evidence import PLATFORM_BITS, POLICY_BITS
-from confsec.tee.sev_snp.policy import SnpPolicy
+from confsec.tee.sev_snp.policy import VALUE_SIZES, SnpPolicy
 from confsec.tee.sev_snp.subject import SnpSubject
 
 __all__ = ["CHECKS", "SnpVerifier", "read_snp_verifier"]
@@ -144,6 +144,15 @@ class SnpVerifier:
     def accepts_simulated(self) -> bool:
         """Whether a root whose private key is published is among its trust anchors."""
         return self.policy.accepts_simulated
+
+    @property
+    def lists(self) -> frozenset[str]:
+        """The lists to which logged values may be added."""
+        return frozenset(VALUE_SIZES)
+
+    def with_values(self, values: Mapping[str, tuple[bytes, ...]]) -> Self:
+        """Return the verifier that also accepts these values. Raises `ConfigError` for values of another size."""
+        return evolve(self, policy=self.policy.with_values(values))
 
     def to_item(self) -> dict[str, cbor.CborValue]:
         """Return what it demands, as it stands in a policy."""

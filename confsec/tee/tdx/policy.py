@@ -11,16 +11,16 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, Final, Self, TypeVar
 
-from attrs import fields, frozen
+from attrs import evolve, fields, frozen
 
 from confsec.errors import ConfigError, DecodeError
 from confsec.protocol import cbor
-from confsec.protocol.policy import UNSAFE_ANY, UnsafeAny
+from confsec.protocol.policy import UNSAFE_ANY, UnsafeAny, join_values
 from confsec.protocol.wire import decode_hex
 from confsec.tee.simulated.roots import SIMULATED_ROOTS
 from confsec.tee.tdx.tcb import TcbStatus
 
-__all__ = ["INTEL_SGX_ROOT", "ROOT_NAMES", "UP_TO_DATE", "RegisterRule", "TdxPolicy", "Values"]
+__all__ = ["INTEL_SGX_ROOT", "ROOT_NAMES", "UP_TO_DATE", "VALUE_LISTS", "RegisterRule", "TdxPolicy", "Values"]
 
 INTEL_SGX_ROOT: Final = bytes.fromhex("44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3")
 """SHA-256 of the Intel SGX Root CA in DER, valid until 2049 (certificates.trustedservices.intel.com)."""
@@ -33,6 +33,10 @@ UP_TO_DATE: Final = (TcbStatus.UP_TO_DATE,)
 
 Values = tuple[bytes, ...] | UnsafeAny
 """The values that are accepted, sorted and once each, or any."""
+
+_REGISTERS: Final = frozenset({"rtmr0", "rtmr1", "rtmr2"})
+VALUE_LISTS: Final = frozenset({*_REGISTERS, "mr_config_id", "mr_owner", "mr_owner_config", "mr_td", "rtmr3"})
+"""The lists of values that an image can name."""
 
 _UNSAFE_ANY: Final = "UNSAFE_ANY"
 _MEASUREMENT: Final = 48
@@ -179,6 +183,32 @@ class TdxPolicy:
     def to_item(self) -> dict[str, cbor.CborValue]:
         """Return the table as it stands in a Proof. `from_item` reads it back."""
         return {each.name: _item(getattr(self, each.name)) for each in fields(type(self))}
+
+    def with_values(self, values: Mapping[str, tuple[bytes, ...]]) -> Self:
+        """Return the policy with values of 48 bytes added to `VALUE_LISTS`.
+
+        Raises `ConfigError` for others, and for a register that is judged by its events.
+        """
+        changed: dict[str, object] = {}
+        for name, added in values.items():
+            if any(len(value) != _MEASUREMENT for value in added):
+                raise ConfigError(f"a value of {name} has another size", want=f"{_MEASUREMENT} bytes")
+            known = getattr(self, name)
+            if name in _REGISTERS:
+                changed[name] = _joined(name, known, added)
+            else:
+                changed[name] = join_values(known, added)
+        return evolve(self, **changed)  # type: ignore[arg-type]  # the names are those of lists
+
+
+def _joined(name: str, rule: RegisterRule | UnsafeAny, added: tuple[bytes, ...]) -> RegisterRule:
+    if isinstance(rule, UnsafeAny):
+        return RegisterRule(values=join_values(rule, added))
+    if not rule.values:
+        raise ConfigError(
+            f"{name} is judged by its events, and cannot have logged values", want="a list, or UNSAFE_ANY"
+        )
+    return RegisterRule(values=join_values(rule.values, added))
 
 
 def _rank(value: bytes | str | TcbStatus) -> Any:

@@ -23,7 +23,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from confsec.protocol import cbor
 from confsec.protocol.checks import Check, CheckDefinition, Finding, Status, run_checks
@@ -31,7 +31,7 @@ from confsec.protocol.platforms import AZURE_RUNTIME_DATA, BINDING, CCEL, OPERAT
 from confsec.protocol.rats import VENDOR, TeeFindings, VerificationRequest, Vouch
 from confsec.tee.simulated.roots import SIMULATED_ROOTS
 from confsec.tee.tdx import chain_checks as chain, tcb_checks as tcb, td_checks as td
-from confsec.tee.tdx.policy import TdxPolicy
+from confsec.tee.tdx.policy import VALUE_LISTS, TdxPolicy
 from confsec.tee.tdx.subject import Signed, Subject
 from confsec.tee.tdx.tcb import merge_statuses
 
@@ -186,6 +186,15 @@ class TdxVerifier:
     def accepts_simulated(self) -> bool:
         """Whether it trusts a root whose private key is published."""
         return self.policy.accepts_simulated
+
+    @property
+    def lists(self) -> frozenset[str]:
+        """The lists to which logged values may be added."""
+        return VALUE_LISTS
+
+    def with_values(self, values: Mapping[str, tuple[bytes, ...]]) -> Self:
+        """Return the verifier that also accepts these values. Raises `ConfigError` for values of another form."""
+        return evolve(self, policy=self.policy.with_values(values))
 
     @classmethod
     def from_item(cls, value: cbor.CborValue) -> Self:

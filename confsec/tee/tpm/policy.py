@@ -19,14 +19,14 @@ from attrs import evolve, field, fields, frozen
 
 from confsec.errors import ConfigError, DecodeError
 from confsec.protocol import cbor
-from confsec.protocol.policy import UNSAFE_ANY, UnsafeAny
+from confsec.protocol.policy import UNSAFE_ANY, UnsafeAny, join_values
 from confsec.protocol.wire import decode_hex
 from confsec.tee.event_log import HashAlgorithm
 from confsec.tee.measured_boot import UKI_SECTIONS
 from confsec.tee.simulated.roots import SIMULATED_ROOTS, SIMULATED_TPM_REGISTRARS
 from confsec.tee.tpm.structures import PcrSelection
 
-__all__ = ["GOOGLE_EK_AK_ROOT", "GOOGLE_EK_ROOT", "ROOT_NAMES", "TpmPolicy"]
+__all__ = ["GOOGLE_EK_AK_ROOT", "GOOGLE_EK_ROOT", "ROOT_NAMES", "VALUE_LISTS", "TpmPolicy"]
 
 GOOGLE_EK_AK_ROOT: Final = bytes.fromhex("594759594b9b61524f6c8ef668f7177f7b9066bc0674f2f49fe9e052be78beb2")
 """SHA-256 of Google Cloud's "EK/AK CA Root" in DER, valid until 2122: AKs of Compute Engine (google/go-tpm-tools)."""
@@ -40,6 +40,11 @@ ROOT_NAMES: Final[Mapping[str, bytes]] = {"google-ek-ak": GOOGLE_EK_AK_ROOT, "go
 _BANKS: Final[Mapping[str, HashAlgorithm]] = {"sha256": HashAlgorithm.SHA256, "sha384": HashAlgorithm.SHA384}
 _UNSAFE_ANY: Final = "UNSAFE_ANY"
 _PCRS: Final = 24
+_PCR: Final = "pcr"
+_COMMAND_LINES: Final = "kernel_command_lines"
+VALUE_LISTS: Final = frozenset({_COMMAND_LINES, *(f"{_PCR}{number}" for number in range(_PCRS))})
+"""The lists of values that an image can name: `pcr0` to `pcr23` are those of `pcr_values`."""
+
 _MAX_ENTRIES: Final = 1024
 _MAX_DAYS: Final = 3650
 _MAX_COMMAND_LINE: Final = 4096
@@ -173,6 +178,19 @@ class TpmPolicy:
     def replace(self, **changes: object) -> Self:
         """Return the policy with some members changed."""
         return evolve(self, **changes)  # type: ignore[arg-type]  # attrs checks the names
+
+    def with_values(self, values: Mapping[str, tuple[bytes, ...]]) -> Self:
+        """Return the policy with values added to `VALUE_LISTS`. Raises `ConfigError` for those that it cannot have."""
+        pins = dict(self.pcr_values)
+        lines = self.kernel_command_lines
+        for name, added in values.items():
+            if name == _COMMAND_LINES:
+                known = () if isinstance(lines, UnsafeAny) else lines
+                lines = tuple(sorted({*known, *(line.decode("utf-8", "replace") for line in added)}))
+            else:
+                pcr = int(name.removeprefix(_PCR))
+                pins[pcr] = join_values(pins.get(pcr, ()), added)
+        return evolve(self, pcr_values=pins, kernel_command_lines=lines)
 
     def _require_order(self) -> None:
         """Have one spelling of each policy: its digest is its name in a Proof. Raises `ConfigError`."""

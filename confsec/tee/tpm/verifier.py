@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from confsec.errors import ConfsecError
 from confsec.protocol import cbor
@@ -30,7 +30,7 @@ from confsec.tee import measured_boot
 from confsec.tee.simulated.roots import SIMULATED_ROOTS, SIMULATED_TPM_REGISTRARS
 from confsec.tee.tpm import ak_checks as ak, key_checks as key, quote_checks as quote
 from confsec.tee.tpm.certificates import GceInstance
-from confsec.tee.tpm.policy import TpmPolicy
+from confsec.tee.tpm.policy import VALUE_LISTS, TpmPolicy
 from confsec.tee.tpm.subject import Subject, Way
 
 __all__ = ["CHECKS", "TpmVerifier", "read_tpm_policy"]
@@ -176,6 +176,15 @@ class TpmVerifier:
     def accepts_simulated(self) -> bool:
         """Whether it believes a root or a registrar whose private key is published."""
         return self.policy.accepts_simulated
+
+    @property
+    def lists(self) -> frozenset[str]:
+        """The lists to which logged values may be added."""
+        return VALUE_LISTS
+
+    def with_values(self, values: Mapping[str, tuple[bytes, ...]]) -> Self:
+        """Return the verifier that also accepts these values. Raises `ConfigError` for values of another form."""
+        return evolve(self, policy=self.policy.with_values(values))
 
     @classmethod
     def from_item(cls, value: cbor.CborValue) -> Self:
