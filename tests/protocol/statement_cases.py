@@ -55,7 +55,7 @@ IMAGE: Final = ImageManifest(
     issued=AT,
     name="confsec-node",
     version="2026.11",
-    measurements={"sev-snp": {"measurement": bytes(48)}, "tdx": {"mrtd": bytes(48), "rtmr1": b"\1" * 48}},
+    measurements={"sev-snp": {"measurements": bytes(48)}, "tdx": {"mr_td": bytes(48), "rtmr1": b"\1" * 48}},
     command_line="console=ttyS0 roothash=… ro",
     verity_roots=(digest("d"),),
     firmware=(ArtifactDigest("OVMF.fd", digest("e")),),

@@ -176,7 +176,7 @@ async def test_endorsements_are_refreshed_while_the_evidence_stays() -> None:
 async def test_endorsements_that_refuse_take_a_node_out_of_the_record() -> None:
     async with running_chain(2, attesters=attesters(2), policy=UNSAFE_DEMO_POLICY) as chain:
         endorse(chain, 0, lambda items: {label: item for label, item in items.items() if label != SNP_CERTIFICATES})
-        await until_record(chain, (await record_of(chain)).epoch, 1)
+        await until_record(chain, Epoch.from_beacon((await record_of(chain)).beacon), 1)
         status = await status_of(chain, 0)
         assert status["refused"] == "appraisal"
         assert any(str(check).startswith("sev-snp.") for check in status["checks"])  # type: ignore[attr-defined]
@@ -284,7 +284,7 @@ async def test_node_that_is_too_slow_or_shows_too_much_is_left_out(
     async with running_chain(2, attesters=attesters(2), policy=UNSAFE_DEMO_POLICY) as chain:
         chain.router._fleet._timeout = 0.3
         chain.wire.roles["node-1"] = Odd(slow=slow)
-        await until_record(chain, (await record_of(chain)).epoch, 1)
+        await until_record(chain, Epoch.from_beacon((await record_of(chain)).beacon), 1)
     assert f"the node http://node-1 shows no evidence: {code}" in caplog.text
 
 
