@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Final
 
 import anyio
@@ -38,6 +38,9 @@ __all__ = ["append_rows", "memory_row"]
 ENTRY_SIZE: Final = 1000
 """Bytes of an entry: about those of a signed statement."""
 
+ROUNDS: Final = 31
+"""Turns of everybody: one with many tasks takes a second."""
+
 TASKS: Final = (1, 64, 512, 2048)
 MANY: Final = 2048
 RATE_GOAL: Final = at_least(10_000)
@@ -47,6 +50,10 @@ TESSERA: Final = GO_TESSERA.name
 _SLICE: Final = 10
 """How many times as long a turn is as that of other benchmarks: a disk is not as steady as a processor."""
 
+_EACH: Final = 8
+"""Entries that each task appends in a turn, one after the other: at its beginning and end batches are small."""
+
+_COMPUTED: Final = "Computing time of all threads of the process, the operating system's part and the tasks included."
 _TESSERA_NOTE: Final = (
     "POSIX, batches of at most as many, in the tree; a checkpoint follows within 0.1 s. It does not look for entries "
     "that it has, as ours does."
@@ -60,16 +67,21 @@ _RSS: Final = (
 
 def append_rows(plan: Plan, peers: Peers) -> Iterator[Row]:
     """Compare with raw batches of as many entries as there are tasks, and with tessera."""
-    plan = evolve(plan, slice_seconds=plan.slice_seconds * _SLICE)
+    plan = evolve(plan, rounds=min(plan.rounds, ROUNDS), slice_seconds=plan.slice_seconds * _SLICE)
     for tasks in TASKS:
+        what, least = (
+            f"append, {tasks:,} task{'s' * (tasks > 1)}",
+            max(tasks, min(_EACH * tasks, plan.log_entries // 20)),
+        )
         with _contenders(tasks, peers) as contenders:
-            timings = measure(contenders, plan)
-        what = f"append, {tasks:,} task{'s' * (tasks > 1)}"
+            timings = measure({name: partial(_at_least, least, run) for name, run in contenders.items()}, plan)
+            computed = _computed(contenders["ours"], least)
         for name in list(timings)[1:]:
             yield _row(what, timings, name, note=_TESSERA_NOTE if name == TESSERA else _RAW_NOTE)
         if tasks == MANY:
             rate = 1 / spread_of(timings["ours"]).median
             yield Row(what=what, ours=rate, unit="/s", goal=RATE_GOAL)
+            yield Row(what=f"{what}: computed for an entry", ours=computed, unit="s", note=_COMPUTED)
 
 
 @contextmanager
@@ -80,6 +92,18 @@ def _contenders(tasks: int, peers: Peers) -> Generator[dict[str, Contender]]:
         _writer(folder / "ours") as append,
     ):
         yield {"ours": partial(append, tasks), **others}
+
+
+def _at_least(least: int, run: Contender, count: int) -> float:
+    """Have at least so many entries appended, and return how long `count` of them took."""
+    whole = max(count, least)
+    return run(whole) * count / whole
+
+
+def _computed(append: Contender, count: int) -> float:
+    begin = process_time()
+    append(count)
+    return (process_time() - begin) / count
 
 
 def _row(what: str, timings: Timings, against: str, *, goal: Goal | None = None, note: str = "") -> Row:
@@ -114,8 +138,7 @@ def _writer(folder: Path) -> Generator[Callable[[int, int], float]]:
 
 
 def _append_in_loop(portal: BlockingPortal, writer: LogWriter, tasks: int, count: int) -> float:
-    """Append at least as many entries as there are tasks, and return how long so many took."""
-    return portal.call(_append_all, writer, tasks, _entries(max(count, tasks))) * count / max(count, tasks)
+    return portal.call(_append_all, writer, tasks, _entries(count))
 
 
 async def _append_all(writer: LogWriter, tasks: int, entries: list[bytes]) -> float:
@@ -149,11 +172,7 @@ def _others(folder: Path, tasks: int, peers: Peers) -> Generator[dict[str, Conte
         return
     log = {"folder": str(folder / "tessera"), "signing_keys": [LOG.encode()], "size": ENTRY_SIZE, "chunk": tasks}
 
-    def tessera(count: int) -> float:
-        whole = max(count, tasks)
-        return peer.bench("append", iterations=whole, **log) * count / whole
-
-    yield {**raw, TESSERA: tessera}
+    yield {**raw, TESSERA: lambda count: peer.bench("append", iterations=count, **log)}
     peer.log_close(folder / "tessera")
 
 
