@@ -69,7 +69,8 @@ class LogPublisher:
         An unchanged tree is cosigned again after `recosign_seconds`; witnesses have `timeout` seconds to answer.
         """
         policy.require_quorum()
-        policy.find_log(writer.origin)
+        if policy.find_log(writer.origin).key not in writer.keys:
+            raise ConfigError("the witness policy has another key for this log", got=writer.origin)
         self.clients: Final = [WitnessClient(each, transport) for each in policy.witnesses if each.url]
         """The witnesses that have a URL."""
         if not self.clients:

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol, TypeVar, final
 
@@ -93,6 +94,7 @@ class FolderStorage:
         """Keep the files in `folder`, which is made when it is opened."""
         self._folder = folder
         self._lock: int | None = None
+        self._unsure = False  # whether a write failed, so that nobody knows what is on the disk
         self._threads: ThreadPoolExecutor | None = None
 
     def open(self) -> None:
@@ -113,8 +115,23 @@ class FolderStorage:
             raise BackendError(f"the folder of a log {self._folder} cannot be opened: {exc.strerror}") from exc
         self._lock = descriptor
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="log-folder")
-        for left in self._folder.glob(f"{_TEMPORARY}*"):  # by a process that was killed
+        try:
+            self._settle()
+        except OSError as exc:
+            self.close()
+            raise BackendError(f"the folder of a log {self._folder} cannot be used: {exc.strerror}") from exc
+        except BaseException:
+            self.close()
+            raise
+
+    def _settle(self) -> None:
+        """Have on the disk what another process has left: it may have been killed before it was."""
+        for left in self._folder.glob(f"{_TEMPORARY}*"):
             left.unlink(missing_ok=True)
+        _sync(self._folder)
+        for folder in self._folder.absolute().parents:
+            with suppress(PermissionError):  # then we cannot have made what is in it
+                _sync(folder)
 
     def close(self) -> None:
         """Let another process write. Idempotent."""
@@ -128,6 +145,9 @@ class FolderStorage:
     def get(self, path: str) -> StoredFile | None:
         """Return a file, or None if there is none. Raises `BackendError`."""
         try:
+            if self._unsure:
+                _sync(self._folder)  # what is read now counts, so it has to be there tomorrow
+                self._unsure = False
             with self._path(path).open("rb") as file:
                 return StoredFile(file.read(), _version(os.fstat(file.fileno())))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -140,12 +160,13 @@ class FolderStorage:
         targets = {path: self._path(path) for path in files}
         try:
             there = {path for path, target in targets.items() if target.exists()}
-            # Also of what was there: its writer may have been killed before it was durable.
-            folders = {target.parent for target in targets.values()}
-            folders = folders.union(*map(self._make, folders))
+            self._require_lock()
+            for folder in {target.parent for target in targets.values()}:
+                folder.mkdir(parents=True, exist_ok=True)
             self._at_once(lambda path: self._write(targets[path], files[path]), files.keys() - there)
-            self._at_once(_sync, folders)
+            self._sync_above(targets.values())
         except OSError as exc:
+            self._unsure = True
             raise BackendError(f"a file of a log cannot be written: {exc.strerror}") from exc
         return tuple(path for path in files if path in there)
 
@@ -156,11 +177,13 @@ class FolderStorage:
             there = _version(target.stat()) if target.exists() else None
             if there != (known and known.version):
                 raise StorageConflictError(f"{path} of a log has another content than its writer knows")
-            folders = self._make(target.parent)
+            self._require_lock()
+            target.parent.mkdir(parents=True, exist_ok=True)
             self._write(target, data)
-            self._at_once(_sync, {*folders, target.parent})
+            self._sync_above([target])
             return StoredFile(data, _version(target.stat()))
         except OSError as exc:
+            self._unsure = True
             raise BackendError(f"{path} of a log cannot be written: {exc.strerror}") from exc
 
     def remove(self, folders: Iterable[str]) -> None:
@@ -183,23 +206,20 @@ class FolderStorage:
         if self._lock is None:
             raise LocalProtocolError("the folder of a log is not open for writing")
 
+    def _sync_above(self, targets: Iterable[Path]) -> None:
+        """Have names on the disk, and the folders that lead to them.
+
+        Also those that were there: whoever made them may have been killed before they were on the disk.
+        """
+        folders = {folder for target in targets for folder in target.parents if folder.is_relative_to(self._folder)}
+        self._at_once(_sync, folders)
+
     def _at_once(self, write: Callable[[_T], None], what: Iterable[_T]) -> None:
         """Do what waits for the disk: it does several writes in the time of one."""
         if self._threads is None:
             raise LocalProtocolError("the folder of a log is not open for writing")
         for _ in self._threads.map(write, what):
             pass
-
-    def _make(self, folder: Path) -> set[Path]:
-        """Make a folder, and return those that have to be on the disk so that it is found."""
-        self._require_lock()
-        missing: list[Path] = []
-        while not folder.is_dir():
-            missing.append(folder)
-            folder = folder.parent
-        for each in reversed(missing):
-            each.mkdir(exist_ok=True)
-        return {each.parent for each in missing}
 
     def _write(self, target: Path, data: bytes) -> None:
         """Write a file under another name, and to the disk, before it gets its own."""

@@ -141,10 +141,12 @@ async def collect_cosignatures(
     found: dict[str, NoteSignature] = {}
 
     async def ask(client: WitnessClient, scope: anyio.CancelScope) -> None:
-        client.error = "no answer in time"
         try:
             found[client.witness.name] = await client.cosign(tree, storage)
             client.error = ""
+        except anyio.get_cancelled_exc_class():
+            client.error = "no answer in time"
+            raise
         except ConfsecError as exc:
             client.error = str(exc)
             return

@@ -30,7 +30,7 @@ from confsec.backends.system import now
 from confsec.errors import ConfigError, LimitError, LocalProtocolError
 from confsec.protocol.log_admission import AlreadyLoggedError
 from confsec.protocol.log_growth import MAX_BATCH
-from confsec.protocol.note_keys import Signer
+from confsec.protocol.note_keys import NoteKey, Signer
 from confsec.protocol.tile_paths import MAX_ENTRY_SIZE
 
 __all__ = ["LogWriter"]
@@ -68,6 +68,11 @@ class LogWriter:
         self._commit: GroupCommit[LogSession] | None = None
         self._tree: SignedTree | None = None
         self._grew = anyio.Event()
+
+    @property
+    def keys(self) -> tuple[NoteKey, ...]:
+        """The public halves of the keys that sign."""
+        return tuple(signer.key for signer in self._signers)
 
     @property
     def tree(self) -> SignedTree:

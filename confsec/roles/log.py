@@ -32,7 +32,7 @@ from confsec.backends.log_storage import LogStorage
 from confsec.backends.log_writer import LogWriter
 from confsec.backends.system import now
 from confsec.backends.trusted_root import open_trusted_root
-from confsec.errors import BackendError, ConfigError, ConfsecError, DecodeError
+from confsec.errors import BackendError, BusyError, ConfigError, ConfsecError, DecodeError
 from confsec.protocol import statement_rules
 from confsec.protocol.log_admission import LogAdmission
 from confsec.protocol.note_keys import Signer
@@ -55,6 +55,13 @@ _SECONDS: Final = "public, max-age=2"
 _NOSNIFF: Final = ("x-content-type-options", "nosniff")
 _PAGE: Final[Headers] = (("content-security-policy", CONTENT_POLICY), ("referrer-policy", "no-referrer"), _NOSNIFF)
 _BUNDLES: Final = "tile/entries/"
+_PUBLIC: Final = re.compile(
+    rf"{CHECKPOINT_PATH}|{BEACON_PATH}|{POLICY_PATH}|proof/(0|[1-9][0-9]{{0,18}})"
+    r"|tile/(entries|[0-9])/(x[0-9]{3}/){0,6}[0-9]{3}(\.p/[1-9][0-9]{0,2})?",
+    re.ASCII,
+)
+"""What is asked of the storage."""
+
 _GZIP: Final = re.compile(r"gzip(;q=(1(\.0*)?|0\.[0-9]*[1-9][0-9]*))?")
 
 
@@ -110,6 +117,7 @@ class Log(Role):
         self._config = config
         self._statements = statements
         self._admission: LogAdmission | None = None
+        self._waiting = 0
         self._storage = storage
         self._transport = transport
         self._now = clock
@@ -240,9 +248,19 @@ class Log(Role):
         index = await self._writer.append(entry)
         body = b"%d\n" % index
         if query:
-            await self._publisher.wait_cosigned(index)
-            body = await self._publisher.prove(index)
+            body = await self._prove(index)
         await exchange.answer(200, (("content-type", _TEXT), ("cache-control", "no-store")), body)
+
+    async def _prove(self, index: int) -> bytes:
+        """Wait for a quorum. Half of the exchanges may do that: the others are for readers."""
+        if self._waiting >= max(self._config.max_concurrent // 2, 1):
+            raise BusyError("too many wait for witnesses", hint="The entry is in the log: ask for its proof later")
+        self._waiting += 1
+        try:
+            await self._publisher.wait_cosigned(index)
+        finally:
+            self._waiting -= 1
+        return await self._publisher.prove(index)
 
     async def _get_status(self, exchange: Exchange) -> None:
         fields: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))
@@ -272,10 +290,7 @@ class Log(Role):
         await exchange.answer(200, (("content-type", kind), ("cache-control", "no-cache"), *_PAGE), data)
 
     async def _serve_file(self, exchange: Exchange, path: str, kind: str, caching: str) -> None:
-        try:
-            file = await anyio.to_thread.run_sync(self._files.get, path)
-        except ConfsecError as exc:
-            raise NotFoundError from exc
+        file = await anyio.to_thread.run_sync(self._files.get, path) if _PUBLIC.fullmatch(path) else None
         if file is None:
             raise NotFoundError
         fields: Headers = (("content-type", kind), ("cache-control", caching), _NOSNIFF)

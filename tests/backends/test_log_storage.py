@@ -179,6 +179,27 @@ def test_a_failed_write_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.Monk
     storage.close()
 
 
+def test_a_folder_that_cannot_be_synced_is_not_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        with pytest.raises(BackendError, match="cannot be used: Input/output error"):
+            FolderStorage(tmp_path).open()
+    storage = FolderStorage(tmp_path)
+    storage.open()
+    known = storage.replace("commit", b"one", None)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        with pytest.raises(BackendError, match="cannot be written"):
+            storage.replace("commit", b"two", known)
+        with pytest.raises(BackendError, match="cannot be read"):  # what is there may be gone tomorrow
+            storage.get("commit")
+    assert storage.get("commit") == known
+    storage.close()
+
+
 def test_a_file_that_cannot_be_read_is_no_missing_file(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(BackendError, match="cannot be read"):
