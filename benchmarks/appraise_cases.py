@@ -311,7 +311,7 @@ def session_lookup() -> Callable[[], TrustedKeyConfig | None]:
     trusted = node.appraise()
     listed = FleetNode(trusted.node_id, node.evidence.digest, 0)
     record = FleetRecord(beacon=EPOCH.beacon, nodes=(listed,))
-    known = _TrustedFleet(record.encode(), record, (trusted,), EPOCH.began)
+    known = _TrustedFleet(record.encode(), record, (trusted,), EPOCH.began, EPOCH)
     found = partial(known.find, listed, EPOCH, EPOCH.began + timedelta(minutes=1))
     assert found() is trusted
     return found

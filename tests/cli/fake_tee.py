@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -100,6 +100,13 @@ class FakeVerifier:
     unsafe_debug: bool = False
     accepts_simulated: bool = False
     name: str = "sev-snp"
+
+    @property
+    def lists(self) -> frozenset[str]:
+        return frozenset()
+
+    def with_values(self, values: Mapping[str, tuple[bytes, ...]]) -> FakeVerifier:
+        return self
 
     def to_item(self) -> dict[str, cbor.CborValue]:
         return {"level": self.level, "trust_anchors": [ANCHOR], "unsafe_debug": self.unsafe_debug}

@@ -109,9 +109,10 @@ def test_two_images_give_the_values_of_both() -> None:
 def test_a_model_is_good_if_a_logged_statement_has_its_file() -> None:
     values = LoggedValues({}, frozenset({b"d" * 32}), None, ())
     values.check_model(Manifest({"engine": {"model": b"d" * 32}}))
-    for members in ({"engine": {"model": b"e" * 32}}, {"engine": {}}, {"engine": "x"}, {}):
+    others: list[dict[str, cbor.CborValue]] = [{"engine": {"model": b"e" * 32}}, {"engine": {}}, {"engine": "x"}, {}]
+    for members in others:
         with pytest.raises(TransparencyError, match="in no logged statement"):
-            values.check_model(Manifest(members))  # type: ignore[arg-type]
+            values.check_model(Manifest(members))
 
 
 def test_statements_that_are_not_there_give_nothing() -> None:

@@ -60,6 +60,13 @@ class StandIn:
     expires_after: timedelta | None = None
     number: int = 0
 
+    @property
+    def lists(self) -> frozenset[str]:
+        return frozenset()
+
+    def with_values(self, values: Mapping[str, tuple[bytes, ...]]) -> StandIn:
+        return self
+
     def to_item(self) -> dict[str, cbor.CborValue]:
         return {}
 

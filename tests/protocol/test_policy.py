@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -42,6 +43,13 @@ class Verifier:
 
     accepts_simulated: bool = False
     name: str = "sev-snp"
+
+    @property
+    def lists(self) -> frozenset[str]:
+        return frozenset()
+
+    def with_values(self, values: Mapping[str, tuple[bytes, ...]]) -> Verifier:
+        return self
 
     def to_item(self) -> dict[str, cbor.CborValue]:
         return {"simulated": self.accepts_simulated}

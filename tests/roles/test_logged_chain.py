@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -36,7 +37,7 @@ async def test_a_second_client_of_one_memory_is_no_first_contact(tmp_path: Path)
 
 async def test_epochs_follow_each_other(tmp_path: Path) -> None:
     async with logged_chain(tmp_path, epoch=3) as chain, chain.client() as client:
-        began = set()
+        began: set[datetime] = set()
         with anyio.fail_after(30):
             while len(began) < 3:
                 answer = await client.request("POST", CHAT, json=ASK)
