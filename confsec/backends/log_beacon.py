@@ -26,6 +26,9 @@ __all__ = ["BeaconKeeper"]
 _RETRY: Final = 1.0
 """Seconds until a beacon is tried again that no quorum cosigned."""
 
+_WHOLE_SECOND: Final = timedelta(seconds=1)
+"""Witnesses' clocks tell whole seconds: what they say may be so much less than it is."""
+
 _log = logging.getLogger("confsec.log")
 
 
@@ -53,34 +56,56 @@ class BeaconKeeper:
 
     async def run(self) -> None:
         """Begin epoch after epoch."""
-        known = await anyio.to_thread.run_sync(self._storage.get, BEACON_PATH)
+        known = await self._read()
+        due = self._due(known)
         while True:
-            wait = self._due(known) - self._now()
+            wait = due - self._now()
             if wait > timedelta(0):
                 await anyio.sleep(wait.total_seconds())
                 continue  # the clock decides, not the time slept
             try:
-                known = await self._begin(known)
+                await self._begin(known)
             except ConfsecError as exc:
                 _log.warning("the log %s begins no epoch: %s", self._origin, exc)
+                await anyio.sleep(_RETRY)
+            if (newest := await self._read()) != known:  # also after an error: it may have been written
+                known, due = newest, self._due(newest)
+
+    async def _read(self) -> StoredFile | None:
+        while True:
+            try:
+                return await anyio.to_thread.run_sync(self._storage.get, BEACON_PATH)
+            except ConfsecError as exc:
+                _log.warning("the beacon of the log %s cannot be read: %s", self._origin, exc)
                 await anyio.sleep(_RETRY)
 
     def _due(self, known: StoredFile | None) -> datetime:
         """Return when the next epoch may begin."""
         if known is None:
             return self._now()
-        began = verify_checkpoint(known.data, self._policy, origin=self._origin).fresh_since
+        try:
+            began = verify_checkpoint(known.data, self._policy, origin=self._origin).fresh_since
+        except ConfsecError as exc:
+            # Clients with the policy of before may still count it, so half an epoch passes in any case.
+            _log.warning("the beacon of the log %s does not count: %s", self._origin, exc)
+            return self._now() + self._half
         seconds = self._epoch.total_seconds()
-        turn = datetime.fromtimestamp((began.timestamp() // seconds + 1) * seconds, began.tzinfo)
-        # Witnesses' clocks tell whole seconds.
-        return max(turn, began + self._epoch / 2 + timedelta(seconds=1))
+        # One that witnesses dated a second before a turn is the beacon of that turn.
+        turns = (began + _WHOLE_SECOND).timestamp() // seconds
+        turn = datetime.fromtimestamp((turns + 1) * seconds, began.tzinfo)
+        return max(turn, began + self._half)
 
-    async def _begin(self, known: StoredFile | None) -> StoredFile:
+    @property
+    def _half(self) -> timedelta:
+        """Half an epoch, and a second more."""
+        return self._epoch / 2 + _WHOLE_SECOND
+
+    async def _begin(self, known: StoredFile | None) -> None:
         """Have the newest tree cosigned now, and let that be the beacon if all of a quorum say that it is now."""
-        begun = self._now() - timedelta(seconds=1)  # witnesses tell whole seconds
+        begun = self._now() - _WHOLE_SECOND
         cosigned = await self._publisher.publish()
         while cosigned.checkpoint.fresh_since < begun:
             await anyio.sleep(_RETRY)
             cosigned = await self._publisher.publish()
         with anyio.CancelScope(shield=True):
-            return await anyio.to_thread.run_sync(self._storage.replace, BEACON_PATH, cosigned.note, known)
+            await anyio.to_thread.run_sync(self._storage.replace, BEACON_PATH, cosigned.note, known)
