@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from confsec.backends.log_objects import ObjectStorage, storage_at
 from confsec.backends.log_storage import FolderStorage, LogStorage, StorageConflictError
-from confsec.errors import BackendError, BusyError, ConfigError, LocalProtocolError
+from confsec.errors import BackendError, BusyError, ConfigError, LocalProtocolError, MissingExtraError
 from tests.backends.object_store import running_object_store, s3_storage
 from tests.support import needs_packages
 
@@ -218,6 +219,17 @@ def test_a_place_is_a_folder_or_a_url(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no object store") as caught:
             storage_at(place)
         assert "password" not in str(caught.value)
+
+
+def test_an_object_store_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(MissingExtraError, match=r"confsec-protocol\[objects\]"):
+        ObjectStorage("s3://bucket").open()
+
+
+def test_an_object_store_is_asked_when_it_is_open(object_store: str) -> None:
+    with pytest.raises(LocalProtocolError, match="not open"):
+        s3_storage(object_store, "log").get("a")
 
 
 def test_an_object_store_that_does_not_answer_is_an_error_without_addresses(object_store: str) -> None:

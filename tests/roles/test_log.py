@@ -15,6 +15,7 @@ from confsec.backends.api import HttpRequest
 from confsec.backends.system import now
 from confsec.errors import ConfigError
 from confsec.protocol import statement_rules
+from confsec.protocol.note_keys import KeyType, Signer
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import verify_checkpoint, verify_logged
 from tests.backends.object_store import running_object_store, s3_storage
@@ -22,12 +23,14 @@ from tests.protocol.statement_cases import AT, DIRECTORY, REVOCATION
 from tests.protocol.test_statement_policy import CHANGED, NAME, POLICY as POLICY_OF_STATEMENTS, sealed
 from tests.protocol.token_keys import OTHER
 from tests.roles.log_cases import (
+    LOG,
     ORIGIN,
     POLICY,
     Network,
     append,
     get,
     log_running,
+    policy_text,
     witnesses_running,
     write_private,
 )
@@ -257,3 +260,39 @@ async def test_a_log_lives_in_an_object_store(tmp_path: Path) -> None:
                     proof = TlogProof.decode((await append(log, entry, "?wait=cosigned"))[1])
                     verify_logged(entry, proof, POLICY, origin=ORIGIN)
                     assert (await get(log, f"proof/{life}"))[2] == proof.encode()
+
+
+async def test_whoever_waits_for_witnesses_leaves_room_for_readers(tmp_path: Path) -> None:
+    async with witnesses_running(tmp_path) as network:
+        network.down = {"w1", "w2", "w3"}
+        async with log_running(tmp_path, network, max_concurrent=4) as (role, log):
+            answers: list[tuple[int, bytes]] = []
+
+            async def wait(number: int) -> None:
+                answers.append(await append(log, b"%d" % number, "?wait=cosigned"))
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(2):
+                    tasks.start_soon(wait, number)
+                while role._waiting < 2:
+                    await anyio.sleep(0.01)
+                assert (await append(log, b"one more", "?wait=cosigned"))[0] == 503
+                assert await append(log, b"one more") == (200, b"2\n")
+                assert (await get(log, "status"))[0] == 200
+                network.down = set()
+            assert [status for status, _ in answers] == [200, 200]
+
+
+async def test_storage_that_fails_is_no_missing_file(tmp_path: Path) -> None:
+    async with witnesses_running(tmp_path) as network, log_running(tmp_path, network) as (_, log):
+        (tmp_path / "log" / "proof").mkdir()
+        (tmp_path / "log" / "proof" / "0").symlink_to("0")
+        assert (await get(log, "proof/0"))[0] == 502
+
+
+async def test_a_policy_with_another_key_for_the_log_is_refused(tmp_path: Path) -> None:
+    other = Signer(ORIGIN, KeyType.ED25519, b"9" * 32).key.encode()
+    (tmp_path / "policy").write_text(policy_text().replace(LOG.key.encode(), other))
+    with pytest.raises(ConfigError, match="another key for this log"):
+        async with log_running(tmp_path, Network()):
+            pass
