@@ -71,22 +71,37 @@ class LyingSources(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def show_the_log(self, name: str) -> None:
         self.show(name, Shown(self.size))
+        self.check()
 
     @rule(name=st.sampled_from(NAMES), data=st.data())
     def show_an_old_tree(self, name: str, data: st.DataObject) -> None:
         self.show(name, Shown(data.draw(st.integers(0, self.size))))
+        self.check()
 
-    @rule(name=st.sampled_from(NAMES), more=st.integers(0, 300), cosigned=st.booleans(), data=st.data())
+    @rule(
+        name=st.sampled_from(NAMES),
+        more=st.integers(0, 20) | st.integers(0, 300),
+        cosigned=st.booleans(),
+        data=st.data(),
+    )
     def show_another_tree(self, name: str, more: int, data: st.DataObject, *, cosigned: bool) -> None:
         differs = data.draw(st.integers(0, self.remembered - 1))
         self.show(name, Shown(differs + 1 + more, differs, cosigned))
+        self.check()
 
     @rule(name=st.sampled_from(NAMES))
     def hide(self, name: str) -> None:
         shutil.rmtree(self.folder / name, ignore_errors=True)
         self.shown.pop(name, None)
+        self.check()
 
-    @rule()
+    @rule(shown=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 600), st.booleans()), min_size=2, max_size=2))
+    def show_two_things_at_once(self, shown: list[tuple[int, int, bool]]) -> None:
+        for name, (size, differs, cosigned) in zip(NAMES, shown, strict=True):
+            first = min(differs, self.remembered - 1)
+            self.show(name, Shown(size, first, cosigned) if first < size else Shown(min(size, self.size)))
+        self.check()
+
     def check(self) -> None:
         before = self.remembered
         honest = [each.size for each in self.shown.values() if each.differs is None]
