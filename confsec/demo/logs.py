@@ -41,10 +41,10 @@ _FLEETS: Final = f"{SERVICE_NAME}/fleets"
 _FIRST_EPOCH: Final = 30.0
 _VALID: Final = timedelta(days=2)
 
-Spawn = Callable[..., Awaitable[None]]
+_Spawn = Callable[..., Awaitable[None]]
 """Starts a role: its name among the processes, and the words of its command."""
 
-Ready = Callable[[str], Awaitable[str]]
+_Ready = Callable[[str], Awaitable[str]]
 """Waits until a process listens, and returns its URL."""
 
 
@@ -107,7 +107,7 @@ class DemoLogs:
             await transport.aclose()
 
 
-async def start_logs(folder: Path, spawn: Spawn, ready: Ready, *, epoch: int) -> DemoLogs:
+async def start_logs(folder: Path, spawn: _Spawn, ready: _Ready, *, epoch: int) -> DemoLogs:
     """Start three witnesses and two logs, with their files in `folder`."""
     starter = _Starter(folder, spawn, ready, epoch)
     await anyio.to_thread.run_sync(starter.write_keys)
@@ -118,7 +118,7 @@ async def start_logs(folder: Path, spawn: Spawn, ready: Ready, *, epoch: int) ->
 
 @final
 class _Starter:
-    def __init__(self, folder: Path, spawn: Spawn, ready: Ready, epoch: int) -> None:
+    def __init__(self, folder: Path, spawn: _Spawn, ready: _Ready, epoch: int) -> None:
         self._folder = folder
         self._spawn = spawn
         self._ready = ready

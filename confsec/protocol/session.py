@@ -24,10 +24,9 @@ from urllib.parse import urlsplit
 
 from attrs import define, field, frozen
 
-from confsec.errors import ConfsecError, LimitError, LocalProtocolError, PolicyError
+from confsec.errors import ConfsecError, LocalProtocolError, PolicyError
 from confsec.protocol.appraisal import TrustedKeyConfig, appraise_node
 from confsec.protocol.bhttp import Request
-from confsec.protocol.bhttp_decoder import BhttpEvent, ContentReceived, ResponseHead
 from confsec.protocol.cmw import MAX_EVIDENCE
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.draw import draw
@@ -40,10 +39,10 @@ from confsec.protocol.newest_seen import NewestSeen
 from confsec.protocol.oblivious import ObliviousExchange
 from confsec.protocol.policy import Policy
 from confsec.protocol.private import PrivateEvent, PrivateExchange
-from confsec.protocol.problem import Problem
 from confsec.protocol.proof import Proof, TokenUse, make_proof
 from confsec.protocol.sealed_header import MAX_RECIPIENTS
 from confsec.protocol.service_logs import LoggedDirectory, ServiceLogs
+from confsec.protocol.session_files import FLEET_PATH, FileFetch, LogReading
 from confsec.protocol.state_reader import Firsts, StateUpdate
 from confsec.protocol.transparency import TrustedLog
 from confsec.protocol.tree_reader import body_limit
@@ -71,14 +70,8 @@ DEFAULT_CANDIDATES: Final = 3
 FLEET_MAX_AGE: Final = timedelta(minutes=10)
 """A fleet record is asked for again after this time: as long as an epoch lasts by default."""
 
-_MISSING: Final = frozenset({404, 410})
-"""How a server of files says that it has no such file."""
-
 _MIN_EVIDENCE: Final = 64
 """Whole shards are fetched until they hold at least this many nodes, or all there are."""
-
-FLEET_PATH: Final = "/v1/fleet"
-"""Where a router has its fleet record. That of a log is asked for by name: a slash and its SHA-256 follow, in hex."""
 
 EVIDENCE_PATH: Final = "/v1/evidence/"
 """Where it has evidence: the SHA-256 follows, in hex."""
@@ -184,15 +177,6 @@ SessionEvent = Send | AppraisalDue | FleetTrusted | RequestSealed | PrivateProgr
 
 
 @define
-class _LogReading:
-    """The fleet's log on its way to be read: all of it is fetched through the gateway, so nobody sees who reads."""
-
-    directory: LoggedDirectory
-    update: StateUpdate
-    asked: set[str] = field(factory=set)
-
-
-@define
 class _Coming:
     """A fleet record on its way to be trusted."""
 
@@ -259,12 +243,12 @@ class ClientSession:
         self._logged = directory if isinstance(directory, LoggedDirectory) else None
         self._directory = directory.in_effect.directory if isinstance(directory, LoggedDirectory) else directory
         self._fleet_log: TrustedLog | None = None
-        self._reading: _LogReading | None = None
+        self._reading: LogReading | None = None
         self._policy = policy
         self._randbytes = randbytes
         self._candidates = candidates
         self._numbers = 0
-        self._fetches: dict[int, _Fetch] = {}
+        self._fetches: dict[int, FileFetch] = {}
         self._private: dict[int, PrivateExchange] = {}
         self._newest = newest or NewestSeen()
         self._coming: _Coming | None = None
@@ -303,7 +287,7 @@ class ClientSession:
         update = StateUpdate(
             trusted, self._logged.root.witnesses, at=now, maximum_age=log.epoch, entries=2, firsts=Firsts.NEWEST
         )
-        self._reading = _LogReading(self._logged, update)
+        self._reading = LogReading(self._logged, update)
         return self._read_on(self._reading)
 
     def request(
@@ -387,7 +371,7 @@ class ClientSession:
             return exc
         return outcome
 
-    def _read_on(self, reading: _LogReading) -> list[SessionEvent]:
+    def _read_on(self, reading: LogReading) -> list[SessionEvent]:
         """Ask for the files of the fleet's log that are wanted and not under way, or else for the record it names."""
         wanted = [path for path in reading.update.wanted if path not in reading.asked]
         reading.asked.update(wanted)
@@ -400,7 +384,7 @@ class ClientSession:
         self._fleet_log = news.trusted
         return [self._begin_fetch(f"{FLEET_PATH}/{digest.hex()}", MAX_FLEET_RECORD, logs=logs)]
 
-    def _receive_file(self, fetch: _Fetch) -> list[SessionEvent]:
+    def _receive_file(self, fetch: FileFetch) -> list[SessionEvent]:
         """Take a file of the fleet's log. One for a reading that was dropped meanwhile changes nothing."""
         reading = fetch.reading
         if reading is None or reading is not self._reading:
@@ -440,7 +424,7 @@ class ClientSession:
             sends.append(send)
         return sends
 
-    def _receive_part(self, coming: _Coming, exchange: int, fetch: _Fetch) -> list[SessionEvent]:
+    def _receive_part(self, coming: _Coming, exchange: int, fetch: FileFetch) -> list[SessionEvent]:
         """Take one file. A node whose files cannot be had is left out; it does not stop the others."""
         node, path = coming.fetches.pop(exchange)
         try:
@@ -478,16 +462,16 @@ class ClientSession:
         return chosen
 
     def _begin_fetch(
-        self, path: str, limit: int, reading: _LogReading | None = None, *, logs: ServiceLogs | None = None
+        self, path: str, limit: int, reading: LogReading | None = None, *, logs: ServiceLogs | None = None
     ) -> Send:
         key_config, suite = choose_key_config(self._directory.gateway_key_configs)
         exchange = ObliviousExchange(key_config, suite, randbytes=self._randbytes)
         data = exchange.encapsulate(self._get(path, reading))
         number = self._next_number()
-        self._fetches[number] = _Fetch(exchange, path, limit, reading=reading, logs=logs)
+        self._fetches[number] = FileFetch(exchange, path, limit, reading=reading, logs=logs)
         return Send(number, data)
 
-    def _get(self, path: str, reading: _LogReading | None) -> Request:
+    def _get(self, path: str, reading: LogReading | None) -> Request:
         """Return the request for a file of the router, or of the fleet's log."""
         if reading is None:
             return Request("GET", self._directory.router_scheme, self._directory.router_authority, path)
@@ -497,7 +481,7 @@ class ClientSession:
     def _progress(self, exchange: int, events: list[PrivateEvent]) -> list[SessionEvent]:
         return [PrivateProgress(exchange, event) for event in events]
 
-    def _exchange(self, number: int) -> PrivateExchange | _Fetch:
+    def _exchange(self, number: int) -> PrivateExchange | FileFetch:
         exchange = self._private.get(number) or self._fetches.get(number)
         if exchange is None:
             raise LocalProtocolError("there is no such exchange", got=number)
@@ -519,67 +503,3 @@ def _require_age(epoch: Epoch, policy: Policy, now: datetime) -> None:
             section="RFC 9334, section 10",
             hint="The service shows an old epoch, or one of the clocks is wrong",
         )
-
-
-@final
-class _Fetch:
-    """A public file of the router or of the log, fetched through the gateway so that nobody sees who reads it."""
-
-    def __init__(
-        self,
-        exchange: ObliviousExchange,
-        path: str,
-        limit: int,
-        *,
-        reading: _LogReading | None,
-        logs: ServiceLogs | None,
-    ) -> None:
-        self.path: Final = path
-        self.reading: Final = reading
-        """The reading of the fleet's log that it belongs to, if it is a file of that."""
-        self.logs: Final = logs
-        """What the log says of the fleet record, if it is one."""
-        self._exchange = exchange
-        self._limit = limit
-        self._status = 0
-        self._content = bytearray()
-
-    @property
-    def of_record(self) -> bool:
-        """It is the fleet record, and not a file of a node."""
-        return self.path == FLEET_PATH or self.logs is not None
-
-    @property
-    def of_log(self) -> bool:
-        """It is a file of the fleet's log."""
-        return self.reading is not None
-
-    def receive_head(self, status: int, content_type: str) -> None:
-        self._exchange.receive_head(status, content_type)
-
-    def receive_data(self, part: bytes) -> list[PrivateEvent]:
-        self._collect(self._exchange.receive_data(part))
-        return []
-
-    def receive_file(self) -> bytes | None:
-        """End a file that may be missing: then it is None."""
-        self._collect(self._exchange.receive_eof())
-        return None if self._status in _MISSING else self._whole()
-
-    def receive_eof(self) -> bytes:
-        self._collect(self._exchange.receive_eof())
-        return self._whole()
-
-    def _whole(self) -> bytes:
-        if self._status != 200:
-            raise Problem.decode(bytes(self._content), status=self._status).to_error("the router")
-        return bytes(self._content)
-
-    def _collect(self, events: list[BhttpEvent]) -> None:
-        for event in events:
-            if isinstance(event, ResponseHead):
-                self._status = event.status
-            elif isinstance(event, ContentReceived):
-                self._content += event.data
-                if len(self._content) > self._limit:
-                    raise LimitError("a file of the router is too long", want=f"at most {self._limit} bytes")
