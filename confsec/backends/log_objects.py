@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import unquote, urlsplit
 
+from confsec.backends.log_files import file_headers
 from confsec.backends.log_storage import FolderStorage, LogStorage, StorageConflictError, StoredFile
 from confsec.errors import BackendError, ConfigError, LocalProtocolError, MissingExtraError
 
@@ -103,7 +104,7 @@ class ObjectStorage:
 
         mode: Any = "create" if known is None else known.version
         with _errors(path):
-            result = obstore.put(self._open(), path, data, mode=mode)
+            result = obstore.put(self._open(), path, data, mode=mode, attributes=_attributes(path))
         return StoredFile(data, _version(result))
 
     def remove(self, folders: Iterable[str]) -> None:
@@ -122,7 +123,7 @@ class ObjectStorage:
         path, data = item
         try:
             with _errors(path):
-                obstore.put(self._open(), path, data, mode="create")
+                obstore.put(self._open(), path, data, mode="create", attributes=_attributes(path))
         except StorageConflictError:
             return False
         return True
@@ -136,6 +137,11 @@ class ObjectStorage:
 def _version(meta: Any) -> dict[str, Any]:
     """Return what the store compares: what it gives differs from store to store."""
     return {name: meta[name] for name in ("e_tag", "version") if meta.get(name) is not None}
+
+
+def _attributes(path: str) -> Any:
+    """Return what the store says of a file when it serves it itself."""
+    return dict(file_headers(path) or ())
 
 
 @contextmanager

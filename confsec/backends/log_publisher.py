@@ -16,7 +16,8 @@ import anyio
 import anyio.to_thread
 
 from confsec.backends.api import Clock, Transport
-from confsec.backends.log_session import CHECKPOINT_PATH, SignedTree
+from confsec.backends.log_files import POLICY_PATH, proof_path
+from confsec.backends.log_session import SignedTree
 from confsec.backends.log_storage import StorageConflictError, StoredFile
 from confsec.backends.log_tiles import consistency_proof, inclusion_proofs
 from confsec.backends.log_witnesses import Cosigned, WitnessClient, collect_cosignatures
@@ -30,23 +31,16 @@ from confsec.protocol.note import SignedNote
 from confsec.protocol.tile_paths import TILE_WIDTH
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import verify_checkpoint
+from confsec.protocol.tree_reader import CHECKPOINT_PATH
 from confsec.protocol.witness_policy import WitnessPolicy
 
-__all__ = ["POLICY_PATH", "LogPublisher", "proof_path"]
-
-POLICY_PATH: Final = "witnesses"
-"""Where the log says who cosigns it (C2SP tlog-policy)."""
+__all__ = ["LogPublisher"]
 
 _FIRST_PAUSE: Final = 0.25
 _LAST_PAUSE: Final = 30.0
 """Seconds between attempts to find a quorum: more each time."""
 
 _log = logging.getLogger("confsec.log")
-
-
-def proof_path(index: int) -> str:
-    """Return where the proof of an entry is kept."""
-    return f"proof/{index}"
 
 
 @final

@@ -22,14 +22,12 @@ from confsec.protocol.merkle import EMPTY_ROOT, leaf_hash
 from confsec.protocol.note import SignedNote
 from confsec.protocol.note_keys import Signer
 from confsec.protocol.tile_paths import TILE_WIDTH
+from confsec.protocol.tree_reader import CHECKPOINT_PATH
 
-__all__ = ["CHECKPOINT_PATH", "COMMIT_PATH", "Identify", "LogSession", "Place", "SignedTree"]
+__all__ = ["COMMIT_PATH", "Identify", "LogSession", "Place", "SignedTree"]
 
 COMMIT_PATH: Final = "commit"
 """Where the newest batch is written down. Readers do not need it."""
-
-CHECKPOINT_PATH: Final = "checkpoint"
-"""Where the newest cosigned checkpoint is (C2SP tlog-tiles, Checkpoints)."""
 
 Identify = Callable[[bytes], StatementIdentity | None]
 """Tells statements apart: None for an entry that is none."""

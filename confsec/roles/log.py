@@ -25,9 +25,9 @@ from confsec.backends.api import Clock, Headers, Transport, header
 from confsec.backends.http import HttpLimits, HttpTransport
 from confsec.backends.key_files import read_private_file
 from confsec.backends.log_beacon import BeaconKeeper
+from confsec.backends.log_files import POLICY_PATH, file_headers
 from confsec.backends.log_objects import storage_at
-from confsec.backends.log_publisher import POLICY_PATH, LogPublisher
-from confsec.backends.log_session import CHECKPOINT_PATH
+from confsec.backends.log_publisher import LogPublisher
 from confsec.backends.log_storage import LogStorage
 from confsec.backends.log_writer import LogWriter
 from confsec.backends.system import now
@@ -38,7 +38,7 @@ from confsec.protocol.log_admission import LogAdmission
 from confsec.protocol.note_keys import Signer
 from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.tile_paths import MAX_ENTRY_SIZE
-from confsec.protocol.tree_reader import BEACON_PATH
+from confsec.protocol.tree_reader import BEACON_PATH, CHECKPOINT_PATH
 from confsec.protocol.witness_policy import WitnessPolicy
 from confsec.roles.asgi import Exchange, Handler, NotFoundError, Role, in_background
 from confsec.roles.config import RoleConfig, at_least, setting
@@ -47,21 +47,10 @@ from confsec.roles.log_page import CONTENT_POLICY, page_file
 __all__ = ["Log", "LogConfig"]
 
 _TEXT: Final = "text/plain; charset=utf-8"
-_BYTES: Final = "application/octet-stream"
-_FOREVER: Final = "public, max-age=31536000, immutable"
-_SECONDS: Final = "public, max-age=2"
-"""A checkpoint's "headers SHOULD prevent caching beyond a few seconds" (C2SP tlog-tiles, Checkpoints)."""
 
 _NOSNIFF: Final = ("x-content-type-options", "nosniff")
 _PAGE: Final[Headers] = (("content-security-policy", CONTENT_POLICY), ("referrer-policy", "no-referrer"), _NOSNIFF)
 _BUNDLES: Final = "tile/entries/"
-_PUBLIC: Final = re.compile(
-    rf"{CHECKPOINT_PATH}|{BEACON_PATH}|{POLICY_PATH}|proof/(0|[1-9][0-9]{{0,18}})"
-    r"|tile/(entries|[0-9])/(x[0-9]{3}/){0,6}[0-9]{3}(\.p/[1-9][0-9]{0,2})?",
-    re.ASCII,
-)
-"""What is asked of the storage."""
-
 _GZIP: Final = re.compile(r"gzip(;q=(1(\.0*)?|0\.[0-9]*[1-9][0-9]*))?")
 
 
@@ -129,10 +118,8 @@ class Log(Role):
             {
                 ("POST", "/append"): self._append,
                 ("GET", "/status"): self._get_status,
-                ("GET", f"/{CHECKPOINT_PATH}"): self._get_checkpoint,
-                ("GET", f"/{BEACON_PATH}"): self._get_beacon,
-                ("GET", f"/{POLICY_PATH}"): self._get_policy,
-                ("GET", "/proof/*"): self._get_proof,
+                **{("GET", f"/{path}"): self._get_file for path in (CHECKPOINT_PATH, BEACON_PATH, POLICY_PATH)},
+                ("GET", "/proof/*"): self._get_file,
                 ("GET", "/"): self._get_page,
                 ("GET", "/page/*"): self._get_page,
             },
@@ -235,7 +222,7 @@ class Log(Role):
 
     def _route(self, exchange: Exchange) -> Handler:
         if exchange.method == "GET" and exchange.path.startswith("/tile/"):  # paths of many parts
-            return self._get_tile
+            return self._get_file
         return super()._route(exchange)
 
     async def _append(self, exchange: Exchange) -> None:
@@ -266,21 +253,6 @@ class Log(Role):
         fields: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))
         await exchange.answer(200, fields, json.dumps(self.status).encode())
 
-    async def _get_checkpoint(self, exchange: Exchange) -> None:
-        await self._serve_file(exchange, CHECKPOINT_PATH, _TEXT, _SECONDS)
-
-    async def _get_beacon(self, exchange: Exchange) -> None:
-        await self._serve_file(exchange, BEACON_PATH, _TEXT, _SECONDS)
-
-    async def _get_policy(self, exchange: Exchange) -> None:
-        await self._serve_file(exchange, POLICY_PATH, _TEXT, _SECONDS)
-
-    async def _get_proof(self, exchange: Exchange) -> None:
-        await self._serve_file(exchange, exchange.path[1:], _TEXT, _FOREVER)
-
-    async def _get_tile(self, exchange: Exchange) -> None:
-        await self._serve_file(exchange, exchange.path[1:], _BYTES, _FOREVER)
-
     async def _get_page(self, exchange: Exchange) -> None:
         name = exchange.path.removeprefix("/").removeprefix("page/") or "index.html"
         found = await anyio.to_thread.run_sync(page_file, name)
@@ -289,11 +261,13 @@ class Log(Role):
         kind, data = found
         await exchange.answer(200, (("content-type", kind), ("cache-control", "no-cache"), *_PAGE), data)
 
-    async def _serve_file(self, exchange: Exchange, path: str, kind: str, caching: str) -> None:
-        file = await anyio.to_thread.run_sync(self._files.get, path) if _PUBLIC.fullmatch(path) else None
-        if file is None:
+    async def _get_file(self, exchange: Exchange) -> None:
+        path = exchange.path[1:]
+        fields = file_headers(path)
+        file = None if fields is None else await anyio.to_thread.run_sync(self._files.get, path)
+        if fields is None or file is None:
             raise NotFoundError
-        fields: Headers = (("content-type", kind), ("cache-control", caching), _NOSNIFF)
+        fields = (*fields, _NOSNIFF)
         data = file.data
         if path.startswith(_BUNDLES):
             # "Entry bundles SHOULD be compressed at the HTTP layer" (C2SP tlog-tiles, Log entries).

@@ -221,6 +221,24 @@ def test_a_place_is_a_folder_or_a_url(tmp_path: Path) -> None:
         assert "password" not in str(caught.value)
 
 
+def test_a_bucket_that_serves_itself_says_what_a_log_would(object_store: str) -> None:
+    import obstore
+
+    storage = s3_storage(object_store, "served")
+    storage.open()
+    storage.replace("checkpoint", b"a checkpoint", storage.replace("checkpoint", b"an older one", None))
+    storage.create({"tile/0/000": b"a", "proof/0": b"b"})
+    for path, kind, caching in (
+        ("checkpoint", "text/plain; charset=utf-8", "max-age=2"),
+        ("tile/0/000", "application/octet-stream", "immutable"),
+        ("proof/0", "text/plain; charset=utf-8", "immutable"),
+    ):
+        said = obstore.get(storage._open(), path).attributes
+        assert said["Content-Type"] == kind
+        assert caching in said["Cache-Control"]
+    storage.close()
+
+
 def test_an_object_store_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(MissingExtraError, match=r"confsec-protocol\[objects\]"):
