@@ -38,6 +38,7 @@ SERVICE_NAME: Final = "demo.confsec.invalid"
 
 _DIRECTORIES: Final = f"{SERVICE_NAME}/directories"
 _FLEETS: Final = f"{SERVICE_NAME}/fleets"
+_LOGS: Final = {"directories": DirectoryStatement.TYPE, "fleets": FleetStatement.TYPE}
 _FIRST_EPOCH: Final = 30.0
 _VALID: Final = timedelta(days=2)
 
@@ -136,7 +137,10 @@ class _Starter:
             write_private_file(self._folder / f"witness-{number}.keys", f"{signer.encode()}\n".encode())
         logs = f"log {keys.directories.key.encode()}\nlog {keys.fleets.key.encode()}\nquorum none\n"
         (self._folder / "logs.txt").write_text(logs)
-        (self._folder / "statements.toml").write_text(statement_rules.to_toml(keys.statements))
+        # Each log takes what it is for and nothing else: statements are public, and anybody could put one into another.
+        for name, kind in _LOGS.items():
+            rules = StatementPolicy({kind: keys.statements.rules[kind]})
+            (self._folder / f"{name}.statements.toml").write_text(statement_rules.to_toml(rules))
 
     async def start_witnesses(self) -> list[str]:
         """Start the witnesses side by side, and return their URLs."""
@@ -152,7 +156,7 @@ class _Starter:
             policy = self._folder / f"{name}.policy"
             await anyio.Path(policy).write_bytes(self._policy([(signer, "")], witnesses).encode())
             files = (
-                ("--key", f"{name}.key"), ("--policy", policy.name), ("--statements", "statements.toml"),
+                ("--key", f"{name}.key"), ("--policy", policy.name), ("--statements", f"{name}.statements.toml"),
                 ("--storage", f"{name}.tiles"), ("--index", f"{name}.db"),
             )  # fmt: skip
             recosign = str(max(self._epoch / 4, 0.5) if self._epoch < 240 else 60.0)

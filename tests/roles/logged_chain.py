@@ -53,6 +53,13 @@ _RULE = StatementRule(
 _ANY = StatementRule(signers=_RULE.signers, threshold=1, subject_names=None, max_age=None, newest_only=False)
 
 
+_TYPES = {
+    "directories": (DirectoryStatement.TYPE,),
+    "fleets": (FleetStatement.TYPE,),
+    "artifacts": (ImageManifest.TYPE, ModelDigests.TYPE),
+}
+
+
 def witness_policy(*names: str, threshold: int = 2) -> str:
     """Return the policy file of these logs."""
     lines = [f"log {LOGS[name].key.encode()} https://{name}.example/" for name in names]
@@ -142,7 +149,9 @@ class LoggedChain:
             recosign_seconds=1.0,
             epoch_seconds=int(self.root.fleet.epoch.total_seconds()) if name == "fleets" else 0,
         )
-        return Log(config, statements=self.root.statements, transport=self.wire)
+        types = _TYPES[name]
+        rules = {type_: rule for type_, rule in self.root.statements.rules.items() if type_ in types}
+        return Log(config, statements=StatementPolicy(rules), transport=self.wire)
 
     def make_router(self, *, records: bool = True) -> Router:
         urls = tuple(f"http://node-{number}" for number in range(len(self.engines)))
