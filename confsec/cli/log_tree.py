@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from confsec.cli.printable import printable
 from confsec.cli.proof_view import utc
-from confsec.errors import ConfsecError
-from confsec.protocol.log_state import LogState
-from confsec.protocol.merkle import leaf_hash
-from confsec.protocol.note import SignedNote, VerifiedSignature
+from confsec.protocol.log_view import EntryView, LogView, WitnessView, view_logs
 from confsec.protocol.service_logs import ServiceLogs
-from confsec.protocol.witness_policy import WitnessPolicy
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -29,35 +25,39 @@ def add_logs(tree: Tree, logs: ServiceLogs) -> None:
 
     root = logs.root
     branch = tree.add(Text.assemble("what everybody is shown of ", (printable(root.name), "bold")))
-    branch.add(Text(f"the root that the client pinned  {root.digest.hex()[:_SHORT]}…"))
-    _add_log(branch, "the directory", logs.directory.state, root.witnesses, root.directory.origin)
-    _add_log(branch, "the fleet", logs.fleet, root.witnesses, root.fleet.origin)
+    branch.add(Text(f"the root that the client pinned: compare this digest with yours\n{root.digest.hex()}"))
+    for view in view_logs(logs):
+        _add_log(branch, view)
 
 
-def _add_log(tree: Tree, what: str, state: LogState, policy: WitnessPolicy, origin: str) -> None:
+def _add_log(tree: Tree, view: LogView) -> None:
     from rich.text import Text
 
-    try:
-        checkpoint = state.verify(policy, origin=origin).checkpoint
-        signatures = SignedNote.decode(state.checkpoint).verify([each.key for each in policy.witnesses])
-    except ConfsecError as exc:
-        tree.add(Text.assemble(("✘ ", "bold red"), f"{what}: {printable(str(exc))}"))
+    if view.error:
+        tree.add(Text.assemble(("✘ ", "bold red"), f"the {view.name}: {printable(view.error)}"))
         return
-    size = "one entry" if checkpoint.size == 1 else f"{checkpoint.size} entries"
-    branch = tree.add(Text.assemble(("✔ ", "green"), f"{what}, in the log {printable(origin)} of {size}"))
-    for entry in reversed(state.entries):
-        line = branch.add(Text(f"entry {entry.index}  {leaf_hash(entry.data).hex()[:_SHORT]}…"))
-        for each in entry.hashes:
-            line.add(Text(f"with  {each.hex()[:_SHORT]}…", style="dim"))
-    _add_witnesses(branch.add(Text(f"root hash  {checkpoint.root.hex()[:_SHORT]}…")), policy, signatures)
+    size = "one entry" if view.size == 1 else f"{view.size} entries"
+    branch = tree.add(Text.assemble(("✔ ", "green"), f"the {view.name}, in the log {printable(view.origin)} of {size}"))
+    for entry in view.entries:
+        _add_entry(branch, entry)
+    _add_witnesses(branch.add(Text(f"root hash  {view.root_hash.hex()[:_SHORT]}…")), view.witnesses)
 
 
-def _add_witnesses(branch: Tree, policy: WitnessPolicy, signatures: Sequence[VerifiedSignature]) -> None:
+def _add_entry(branch: Tree, entry: EntryView) -> None:
     from rich.text import Text
 
-    times = {each.key: each.time for each in signatures}
-    for witness in policy.witnesses:
-        kind = witness.key.type.name.removesuffix("_COSIGNATURE").replace("_", "-")
-        name, time = f"{printable(witness.name)}, {kind}", times.get(witness.key)
-        mark = ("– ", "dim") if time is None else ("✔ ", "green")
-        branch.add(Text.assemble(mark, f"{name}: " + ("no word" if time is None else f"cosigned {utc(time)}")))
+    line = branch.add(Text(f"entry {entry.index}  {entry.leaf_hash.hex()[:_SHORT]}…"))
+    if entry.known_since is not None:
+        line.add(Text(f"seen by a quorum since {utc(entry.known_since)}"))
+    for each in entry.hashes:
+        line.add(Text(f"with  {each.hex()[:_SHORT]}…", style="dim"))
+
+
+def _add_witnesses(branch: Tree, witnesses: Iterable[WitnessView]) -> None:
+    from rich.text import Text
+
+    for each in witnesses:
+        name = f"{printable(each.name)}, {each.kind}"
+        mark = ("– ", "dim") if each.cosigned is None else ("✔ ", "green")
+        said = "no word" if each.cosigned is None else f"cosigned {utc(each.cosigned)}"
+        branch.add(Text.assemble(mark, f"{name}: {said}"))

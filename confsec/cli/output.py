@@ -18,6 +18,7 @@ import click
 from confsec.cli.printable import json_text
 from confsec.cli.proof_tree import proof_tree
 from confsec.errors import ConfigError
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.policy import Policy
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "proof_tree",
     "read_bytes",
     "read_policy",
+    "read_root",
     "replace_bytes",
     "run_async",
     "write_bytes",
@@ -101,6 +103,15 @@ def read_policy(path: Path) -> Policy:
     except UnicodeDecodeError as exc:
         raise ConfigError(f"the policy {path} is not text in UTF-8") from exc
     return POLICIES.from_toml(text)
+
+
+def read_root(path: Path) -> LogRoot:
+    """Read a root file that the user named. Raises `ConfigError`, which names the file or the key."""
+    data = read_bytes(path, "the root file")
+    try:
+        return LogRoot.from_toml(data.decode("utf-8"))
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"the root file {path} is not text in UTF-8") from exc
 
 
 def constant_policy(name: str) -> Policy:

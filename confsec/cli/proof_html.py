@@ -10,6 +10,8 @@ from hashlib import sha256
 from typing import Final
 
 from confsec.cli.proof_claims import firmware_lines
+from confsec.cli.proof_conclusions import conclusions
+from confsec.cli.proof_logs import log_cards, root_facts
 from confsec.cli.proof_markup import Content, Markup, document, element, together
 from confsec.cli.proof_style import CONTENT_POLICY, STYLE
 from confsec.cli.proof_view import (
@@ -18,7 +20,6 @@ from confsec.cli.proof_view import (
     GraphItem,
     Judgement,
     binding_tree,
-    conclusions,
     counted,
     dated,
     group_checks,
@@ -63,6 +64,7 @@ def proof_page(judgement: Judgement, *, file: str, version: str) -> str:
             "Checked before the request was sealed",
             element("div", _checks(proof.checks), kind="card"),
         ),
+        *_logs(judgement),
         *_section(
             "What has to be true besides",
             element("div", _points(proof.assumptions), kind="card"),
@@ -179,6 +181,21 @@ def _fact(name: str, *content: Content) -> tuple[Markup, Markup]:
 
 
 def _refusing(judgement: Judgement) -> list[Markup]:
+    """Say what refused it: the root, which no check of the Proof can judge, and checks."""
+    return [*_section_of_root(judgement), *_section_of_checks(judgement)]
+
+
+def _section_of_root(judgement: Judgement) -> list[Markup]:
+    error = judgement.other_root
+    if error is None:
+        return []
+    facts = element("dl", *root_facts(judgement), kind="facts")
+    return _section(
+        "What refused it: the root", element("div", element("p", f"{error.what}. {error.hint}."), facts, kind="card")
+    )
+
+
+def _section_of_checks(judgement: Judgement) -> list[Markup]:
     if judgement.refusal is None:
         return []
     decisive = set(judgement.refusal.codes)
@@ -285,6 +302,11 @@ def _compared(check: Check) -> list[Markup]:
     return [element("dl", *parts, kind="compare")] if parts else []
 
 
+def _logs(judgement: Judgement) -> list[Markup]:
+    logs = judgement.proof.contents.logs
+    return [] if logs is None else _section("What everybody is shown", *log_cards(logs))
+
+
 # --- The policy, and what can be compared -----------------------------------------------------------------------------
 
 
@@ -346,6 +368,7 @@ def _digests(judgement: Judgement) -> Markup:
     rows = [
         ("SHA-256 of the file", judgement.digest),
         ("Policy", judgement.policy.digest),
+        *([("Root: compare it with yours", judgement.named_root)] if judgement.named_root else []),
         ("Fleet record", sha256(contents.fleet_record).digest()),
     ]
     for node, evidence, beside in zip(judgement.proof.nodes, contents.evidence, contents.endorsements, strict=True):

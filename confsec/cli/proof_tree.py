@@ -13,6 +13,7 @@ from confsec.cli.log_tree import add_logs
 from confsec.cli.policy_tree import add_policy
 from confsec.cli.printable import printable
 from confsec.cli.proof_claims import firmware_lines
+from confsec.cli.proof_conclusions import conclusions
 from confsec.cli.proof_view import (
     MEANINGS,
     Alike,
@@ -20,7 +21,6 @@ from confsec.cli.proof_view import (
     GraphItem,
     Judgement,
     binding_tree,
-    conclusions,
     counted,
     dated,
     group_checks,

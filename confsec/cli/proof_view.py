@@ -14,11 +14,12 @@ from typing import Final
 
 from attrs import frozen
 
-from confsec.errors import AppraisalError
+from confsec.errors import AppraisalError, TransparencyError
 from confsec.protocol.appraisal import AttestationResult
 from confsec.protocol.binding_graph import BINDING_VOUCHES, unbound
 from confsec.protocol.checks import Check, Status
 from confsec.protocol.cmw import Evidence
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.platforms import (
     AZURE_RUNTIME_DATA,
     BINDING,
@@ -43,11 +44,9 @@ __all__ = [
     "MEANINGS",
     "Alike",
     "CheckGroup",
-    "Conclusions",
     "GraphItem",
     "Judgement",
     "binding_tree",
-    "conclusions",
     "counted",
     "dated",
     "group_checks",
@@ -65,7 +64,6 @@ _SIMULATED: Final = (
     "this proves nothing about hardware: anybody can make such evidence, since its roots' keys are public"
 )
 _UNATTESTED: Final = "this proves nothing about the machines: nobody has looked at them"
-_NAMED: Final = 4
 _FOLLOWS: Final = "not looked at, since "
 
 MEANINGS: Final[Mapping[str, str]] = {
@@ -135,15 +133,35 @@ class Judgement:
     refusal: AppraisalError | None
     """Why the policy refuses it; None if it does not."""
 
+    root: bytes = b""
+    """The digest of the root under which it must have been made; nothing if its reader named none."""
+
     @property
     def policy(self) -> Policy:
         """The policy that judges."""
         return self.proof.contents.policy
 
     @property
+    def named_root(self) -> bytes:
+        """The digest of the root that the Proof names; nothing if it names none."""
+        logs = self.proof.contents.logs
+        return b"" if logs is None else logs.root.digest
+
+    @property
+    def other_root(self) -> TransparencyError | None:
+        """Why it is not of the service that its reader means; None if it is, or if he named no root."""
+        if self.root in {b"", self.named_root}:
+            return None
+        return TransparencyError(
+            "the Proof was made under another root than yours" if self.named_root else "the Proof names no root",
+            got=self.named_root.hex() or None, want=self.root.hex(), section="docs/spec/log-root.md",
+            hint="Somebody may have shown its maker a service of his own",
+        )  # fmt: skip
+
+    @property
     def trusted(self) -> bool:
-        """Whether the policy accepts every check."""
-        return self.refusal is None
+        """Whether the policy accepts every check, and the root is the one that its reader named."""
+        return self.refusal is None and self.other_root is None
 
     @property
     def simulated(self) -> bool:
@@ -155,7 +173,10 @@ class Judgement:
         found: dict[str, object] = {"verdict": "trusted" if self.trusted else "refused"}
         if self.refusal is not None:
             found |= {"code": self.refusal.code, "why": str(self.refusal), "refused": list(self.refusal.codes)}
+        if error := self.other_root:
+            found |= {"code": error.code, "why": str(error)}
         found |= self.proof.to_json() | {"simulated": self.simulated}
+        found["root"] = {"named": self.named_root.hex() or None, "required": self.root.hex() or None}
         if self.named != self.policy:
             found["named_policy"] = self.named.name
         if self.at != self.proof.contents.epoch.began:
@@ -164,11 +185,17 @@ class Judgement:
 
 
 def judge(
-    data: bytes, policies: PolicyReader, *, policy: Policy | None = None, at: datetime | None = None
+    data: bytes,
+    policies: PolicyReader,
+    *,
+    policy: Policy | None = None,
+    at: datetime | None = None,
+    root: LogRoot | None = None,
 ) -> Judgement:
     """Replay the Proof in `data`, and have `policy` judge it, or else the policy that it names.
 
-    The evidence is appraised `at` a time, or when the epoch began. Raises what `replay_proof` raises.
+    The evidence is appraised `at` a time, or when the epoch began. With `root`, it must have been made under that.
+    Raises what `replay_proof` raises.
     """
     recorded = replay_proof(data, policies)
     changed = policy is not None or at is not None
@@ -184,6 +211,7 @@ def judge(
         at=at or proof.contents.epoch.began,
         digest=sha256(data).digest(),
         refusal=refusal,
+        root=b"" if root is None else root.digest,
     )
 
 
@@ -194,6 +222,16 @@ def warning_of(proof: Proof, named: Policy | None = None) -> tuple[str, str]:
     if proof.contents.policy == UNSAFE_UNATTESTED:
         return "UNATTESTED", _UNATTESTED
     return "", ""
+
+
+def replays(judgement: Judgement) -> str:
+    """Return the sentence that follows the verdict."""
+    if judgement.other_root:
+        return "every recorded check replays, and it was made under another root than yours"
+    if judgement.refusal is not None:
+        count = len(judgement.refusal.decisive)
+        return f"every recorded check replays, and {number(count, 'check')} refused under {judgement.policy.name}"
+    return f"every recorded check replays, and the policy {judgement.policy.name} accepts it"
 
 
 def dated(proof: Proof) -> str:
@@ -326,71 +364,3 @@ def binding_tree(vouches: Sequence[Vouch]) -> GraphItem:
 def unbound_items(node: AttestationResult, evidence: Evidence) -> tuple[str, ...]:
     """Return what no path from the vendor reaches: items of the evidence, and the operating system."""
     return unbound({*evidence.items, OPERATING_SYSTEM}, node.vouches)
-
-
-# --- What follows from it ---------------------------------------------------------------------------------------------
-
-
-@frozen
-class Conclusions:
-    """What somebody who has only the file can say, and what he cannot."""
-
-    can: tuple[str, ...]
-    cannot: tuple[str, ...]
-
-
-def conclusions(judgement: Judgement) -> Conclusions:
-    """Return what a stranger can conclude from a Proof that replays, and what he cannot."""
-    count = len(judgement.proof.candidates)
-    these = f"{'this' if count == 1 else 'these'} {number(count, 'node')}"
-    can = (
-        "The file is whole: every check that it records was computed again from what it holds, with the same result.",
-        f"Whoever made it had a fleet record that names {these}, and could have sealed a request that they can read.",
-    )
-    return Conclusions((*can, *_about_machines(judgement)), _limits(judgement))
-
-
-def _about_machines(judgement: Judgement) -> tuple[str, ...]:
-    """Return what was shown of the machines; nothing, unless real evidence was accepted."""
-    if not judgement.trusted or warning_of(judgement.proof, judgement.named)[0]:
-        return ()
-    platforms = ", ".join(sorted({node.platform.name for node in judgement.proof.nodes if node.platform}))
-    held = f"Each key was held by a machine ({platforms}) that its vendor vouches for and that had booted"
-    return (
-        f"{held} what the policy names.",
-        f"At {utc(judgement.at)} certificates, revocation lists and firmware were as the policy asks.",
-    )
-
-
-_NOT_ANSWERS: Final = (
-    "That a request was sealed, what it was, or what was answered: client and node share the keys of an answer, so a "
-    "client could have written any answer himself."
-)
-
-
-def _limits(judgement: Judgement) -> tuple[str, ...]:
-    statuses = {check.id: check.status for check in judgement.proof.checks}
-    cannot = [_NOT_ANSWERS]
-    if warning_of(judgement.proof, judgement.named)[0]:
-        cannot.insert(0, "Anything about the machines: where they are, what they run, or who holds their keys.")
-    elif judgement.trusted:
-        cannot.append("That the measured software is good: the policy names it, and somebody else has to have read it.")
-    if judgement.refusal is not None:
-        codes = tuple(dict.fromkeys(judgement.refusal.codes))
-        refused = ", ".join(codes[:_NAMED]) + (" and others" if len(codes) > _NAMED else "")
-        cannot.insert(
-            0, f"That the nodes deserve trust under the policy {judgement.policy.name}: {refused} refused it."
-        )
-    if statuses.get("freshness.epoch") is Status.SKIP:
-        cannot.append("How old it is: only the operator's own clock dates the epoch.")
-    if statuses.get("log.fleet") is Status.SKIP:
-        cannot.append("That others were shown the same fleet: the record is in no public log.")
-    return tuple(cannot)
-
-
-def replays(judgement: Judgement) -> str:
-    """Return the sentence that follows the verdict."""
-    if judgement.refusal is not None:
-        count = len(judgement.refusal.decisive)
-        return f"every recorded check replays, and {number(count, 'check')} refused under {judgement.policy.name}"
-    return f"every recorded check replays, and the policy {judgement.policy.name} accepts it"

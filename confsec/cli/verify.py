@@ -11,12 +11,13 @@ import click
 from attrs import frozen
 
 from confsec.backends import system
-from confsec.cli.output import console, constant_policy, print_json, read_bytes, read_policy, write_bytes
+from confsec.cli.output import console, constant_policy, print_json, read_bytes, read_policy, read_root, write_bytes
 from confsec.cli.printable import printable
 from confsec.cli.proof_tree import add_conclusions, proof_tree
 from confsec.cli.proof_view import Judgement, judge, replays, warning_of
 from confsec.cli.timestamp import TIMESTAMP
 from confsec.errors import ConfigError, DecodeError, ProofError, UnsupportedError
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.policy import Policy
 
 if TYPE_CHECKING:
@@ -39,9 +40,21 @@ class _Output:
     ear: tuple[Path, Path] | None
 
 
+@frozen
+class _Judges:
+    """What judges besides the Proof itself."""
+
+    policy: Policy | None
+    at: datetime | None
+    root: LogRoot | None
+
+
 @click.command(name="verify")
 @click.argument("file", type=_FILE)
 @click.option("--policy", "policy_file", type=_FILE, metavar="FILE", help="Judge by this policy file (TOML).")
+@click.option(
+    "--root", "root_file", type=_FILE, metavar="FILE", help="Refuse a Proof that was not made under this root file."
+)
 @click.option("--unsafe-simulated", is_flag=True, help=f"Judge by {_DEMO}, which accepts simulated hardware.")
 @click.option(
     "--at", type=TIMESTAMP, metavar="TIME", help="Appraise as of this time (RFC 3339), not of when the epoch began."
@@ -56,9 +69,10 @@ class _Output:
     help="Write the result for other software (EAR), a JWT, or a CWT to OUT.cwt, signed with the private key in KEY.",
 )
 @click.option("--all", "every", is_flag=True, help="Show every check of every node.")
-def command(
+def command(  # noqa: PLR0913 - one for each option
     file: Path,
     policy_file: Path | None,
+    root_file: Path | None,
     at: datetime | None,
     html: Path | None,
     ear: tuple[Path, Path] | None,
@@ -72,8 +86,12 @@ def command(
     Everything that the Proof records is computed again from what it holds, and compared. Then the policy judges: the
     one in --policy, or else the one that the Proof names.
 
+    A Proof names the root of its service: the logs and witnesses that its directory and fleet were checked under. With
+    --root it must be yours; without, its digest is shown, and you have to compare it.
+
     \b
     confsec verify proof.cbor
+    confsec verify proof.cbor --root service.toml
     confsec verify proof.cbor --policy policy.toml --json
     confsec verify proof.cbor --html proof.html
     confsec verify proof.cbor --at 2027-01-31T00:00:00Z
@@ -84,8 +102,8 @@ def command(
     if as_json and html:
         raise ConfigError("--json and --html exclude each other", hint="Call it twice")
     policy = _choose(policy_file, unsafe_simulated=unsafe_simulated)
-    output = _Output(file, as_json, html, every, ear)
-    return _report(read_bytes(file, "the Proof"), policy, at, output)
+    judges = _Judges(policy, at, read_root(root_file) if root_file else None)
+    return _report(read_bytes(file, "the Proof"), judges, _Output(file, as_json, html, every, ear))
 
 
 def _choose(policy_file: Path | None, *, unsafe_simulated: bool) -> Policy | None:
@@ -97,11 +115,11 @@ def _choose(policy_file: Path | None, *, unsafe_simulated: bool) -> Policy | Non
     return read_policy(policy_file) if policy_file else None
 
 
-def _report(data: bytes, policy: Policy | None, at: datetime | None, output: _Output) -> int:
+def _report(data: bytes, judges: _Judges, output: _Output) -> int:
     from confsec.tee.registry import POLICIES
 
     try:
-        judgement = judge(data, POLICIES, policy=policy, at=at)
+        judgement = judge(data, POLICIES, policy=judges.policy, at=judges.at, root=judges.root)
     except (DecodeError, UnsupportedError) as exc:
         return _report_no_proof(exc, output)
     except ProofError as exc:
@@ -143,15 +161,21 @@ def _print_verdict(judgement: Judgement, out: Console, *, warned: bool = False) 
     word, _ = warning_of(judgement.proof, judgement.named)
     if not warned:
         _print_warning(judgement, out)
-    if judgement.refusal is None:
+    if judgement.trusted:
         only = f" only under {judgement.policy.name}" if word else ""
         style = "bold yellow" if word else "bold green"
         out.print(Text.assemble((f"TRUSTED{only}", style), f": {printable(replays(judgement))}."))
         return
     out.print(Text.assemble(("REFUSED", "bold red"), f": {printable(replays(judgement))}:"))
-    seen = dict.fromkeys(f"  {check.id}: {check.why}" for check in judgement.refusal.decisive)
-    for line in seen:
-        out.print(Text(printable(line)))
+    for line in _reasons(judgement):
+        out.print(Text(f"  {printable(line)}"))
+
+
+def _reasons(judgement: Judgement) -> list[str]:
+    """Return what refused a Proof, the root first."""
+    root = [str(judgement.other_root)] if judgement.other_root else []
+    checks = judgement.refusal.decisive if judgement.refusal else ()
+    return list(dict.fromkeys([*root, *(f"{check.id}: {check.why}" for check in checks)]))
 
 
 def _write_page(judgement: Judgement, page: Path, file: Path) -> None:
