@@ -55,12 +55,14 @@ class LogPublisher:
         *,
         recosign_seconds: float,
         timeout: float,
+        interval: float = 0.0,
         keep_proofs: bool = False,
         clock: Clock = now,
     ) -> None:
         """Publish what `writer` signs when a quorum of `policy` has cosigned it. Raises `ConfigError`.
 
-        An unchanged tree is cosigned again after `recosign_seconds`; witnesses have `timeout` seconds to answer.
+        An unchanged tree is cosigned again after `recosign_seconds`; witnesses have `timeout` seconds to answer, and
+        are not asked by `run` more often than every `interval` seconds.
         """
         policy.require_quorum()
         if policy.find_log(writer.origin).key not in writer.keys:
@@ -77,6 +79,7 @@ class LogPublisher:
         self._policy = policy
         self._recosign_seconds = recosign_seconds
         self._timeout = timeout
+        self._interval = interval
         self._keep_proofs = keep_proofs
         self._clock = clock
         self._file: StoredFile | None = None
@@ -98,9 +101,11 @@ class LogPublisher:
         pause = _FIRST_PAUSE
         while True:
             await self._wait_until_due()
+            next_at = monotonic() + self._interval
             try:
                 await self.publish()
                 pause = _FIRST_PAUSE
+                await anyio.sleep(max(next_at - monotonic(), 0))
             except ConfsecError as exc:
                 self._complain(exc)
                 await anyio.sleep(pause)

@@ -80,6 +80,9 @@ class LogConfig(RoleConfig):
     epoch_seconds: int = setting(
         0, help="Seconds that an epoch lasts, for the log of a service's fleets: its checkpoints name them. 0: none."
     )
+    cosign_interval: float = setting(
+        0.0, help="Seconds between two trees that witnesses are asked to cosign, at least.", check=at_least(0)
+    )
     witness_timeout: float = setting(10.0, help="Seconds that witnesses have to answer.", check=at_least(0.01))
     max_body: int = setting(MAX_ENTRY_SIZE, help="The largest request body in bytes; larger ones get 413.")
 
@@ -185,6 +188,7 @@ class Log(Role):
             transport,
             recosign_seconds=config.recosign_seconds,
             timeout=config.witness_timeout,
+            interval=config.cosign_interval,
             keep_proofs=config.keep_proofs,
             clock=self._now,
         )

@@ -73,6 +73,14 @@ async def test_everyone_gets_the_result_of_his_own_item() -> None:
     await commit.aclose()
 
 
+async def test_groups_are_as_large_as_their_owner_wants() -> None:
+    session = Session()
+    commit = GroupCommit(lambda: session, max_group=7)
+    assert await all_doubled(commit, range(200)) == list(range(0, 400, 2))
+    assert max(map(len, session.groups)) == 7
+    await commit.aclose()
+
+
 async def test_items_that_come_while_the_thread_works_form_the_next_group() -> None:
     session = Session()
     session.gate.clear()

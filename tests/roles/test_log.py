@@ -76,6 +76,22 @@ async def test_a_quiet_log_is_cosigned_again(tmp_path: Path) -> None:
             await anyio.sleep(0.01)
 
 
+async def test_witnesses_are_not_asked_for_each_entry_of_a_busy_log(tmp_path: Path) -> None:
+    async with (
+        witnesses_running(tmp_path) as network,
+        log_running(tmp_path, network, cosign_interval=1000.0) as (
+            role,
+            log,
+        ),
+    ):
+        await role.publisher.wait_cosigned(-1)
+        for number in range(20):
+            await append(log, b"%d" % number)
+            await anyio.sleep(0.005)
+        assert network.asked.count("w1") == 1
+        assert (await role.publisher.publish()).tree.size == 20
+
+
 async def test_a_state_log_keeps_the_proof_under_the_first_checkpoint_with_an_entry(tmp_path: Path) -> None:
     async with witnesses_running(tmp_path) as network, log_running(tmp_path, network, keep_proofs=True) as (_, log):
         proofs = [(await append(log, b"%d" % number, "?wait=cosigned"))[1] for number in range(3)]
