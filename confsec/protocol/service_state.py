@@ -5,14 +5,15 @@ All of it is computed from the logs' files and the root alone, so a Proof that c
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
 from typing import Final, cast, final
 
 from attrs import frozen
 
-from confsec.errors import TransparencyError
+from confsec.errors import ConfsecError, TransparencyError
 from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.dsse import Envelope
 from confsec.protocol.epoch import Epoch
@@ -26,6 +27,7 @@ from confsec.protocol.transparency import CosignedCheckpoint, verify_checkpoint
 __all__ = ["DirectoryInEffect", "FleetInEffect", "find_directory", "find_fleet", "read_epoch"]
 
 _SECTION: Final = "docs/spec/log-root.md, State logs"
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @final
@@ -74,8 +76,9 @@ def find_directory(state: LogState, root: LogRoot) -> DirectoryInEffect:
     """Return the directory that is in effect when the state's checkpoint was cosigned.
 
     That is the newest one that a quorum has known for the activation delay; the first of a log needs no delay. Raises
-    `TransparencyError` if there is none among the entries of the state, if one was replaced too soon, or if it does not
-    count; what `LogState.verify` raises; and `ConfigError` for a text that is no directory.
+    `TransparencyError` if there is none among the entries of the state, if one was replaced too soon, if it is an old
+    one that came back, or if it does not count; what `LogState.verify` raises; and `ConfigError` for a text that is no
+    directory.
     """
     log = root.directory
     cosigned = state.verify(root.witnesses, origin=log.origin)
@@ -89,7 +92,8 @@ def find_directory(state: LogState, root: LogRoot) -> DirectoryInEffect:
                 want=f"at least {log.minimum_validity}", hint="It may have been made for somebody in particular",
             )  # fmt: skip
         if entry.index == 0 or at - known >= log.activation_delay:
-            return DirectoryInEffect(_directory(entry, root, at), entry.index, known, cosigned)
+            before = [each for each in state.entries if each.index < entry.index]
+            return DirectoryInEffect(_directory(entry, before, root, at), entry.index, known, cosigned)
         coming.append(known)
     raise TransparencyError(
         "no directory is in effect", got=f"{len(state.entries)} that are too new", section=_SECTION,
@@ -128,9 +132,26 @@ def read_epoch(beacon: bytes, root: LogRoot | None) -> Epoch:
     return _epoch(beacon, verify_checkpoint(beacon, root.witnesses, origin=root.fleet.origin))
 
 
-def _directory(entry: StateEntry, root: LogRoot, at: datetime) -> ServiceDirectory:
+def _directory(entry: StateEntry, before: Sequence[StateEntry], root: LogRoot, at: datetime) -> ServiceDirectory:
     verified = root.statements.verify(entry.data, predicate_type=DirectoryStatement.TYPE, at=at)
+    issued = verified.predicate.issued
+    newest = max((_issued(each, root) for each in before), default=issued)
+    if newest > issued:
+        raise TransparencyError(
+            "an old directory came back", got=f"issued at {issued:%Y-%m-%d %H:%M:%S}", section=_SECTION,
+            want=f"after {newest:%Y-%m-%d %H:%M:%S}", hint="Whoever appended it may have its old keys",
+        )  # fmt: skip
     return ServiceDirectory.from_toml(cast("DirectoryStatement", verified.predicate).directory)
+
+
+def _issued(entry: StateEntry, root: LogRoot) -> datetime:
+    """Return when a directory was issued that counted then; of anything else, that it was long ago."""
+    try:
+        unverified = read_predicate(Statement.decode(Envelope.decode(entry.data).payload))
+        root.statements.verify(entry.data, predicate_type=DirectoryStatement.TYPE, at=unverified.issued)
+    except ConfsecError:
+        return _LONG_AGO
+    return unverified.issued
 
 
 def _fleet(entry: StateEntry, root: LogRoot) -> tuple[FleetStatement, Epoch]:

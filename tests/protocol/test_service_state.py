@@ -83,6 +83,21 @@ def test_a_directory_that_is_replaced_too_soon_stops_everybody() -> None:
         find_directory(state_of(world, AT + DAY), world.root)
 
 
+def test_an_old_directory_does_not_come_back() -> None:
+    """Whoever can append, and has what was logged before, brings no old key back."""
+    world = World()
+    world.directories.append(b"something that is no statement", AT - DAY)
+    world.add_directory(directory(), AT)
+    old = world.directories.entries[-1]
+    world.add_directory(OTHER, AT + 2 * DAY)
+    world.directories.append(old, AT + 4 * DAY)
+    assert find_directory(state_of(world, AT + 4 * DAY), world.root).directory == OTHER
+    with pytest.raises(TransparencyError, match="an old directory came back"):
+        find_directory(state_of(world, AT + 4 * DAY + HOUR), world.root)
+    world.add_directory(directory(), AT + 6 * DAY)  # whoever means it signs it anew
+    assert find_directory(state_of(world, AT + 6 * DAY + HOUR), world.root).directory == directory()
+
+
 def test_the_newest_directory_counts_even_if_the_one_in_effect_is_shown() -> None:
     """An operator that logged both may not choose for each client which of them is true."""
     world = World()
