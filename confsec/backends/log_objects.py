@@ -6,7 +6,7 @@ to replace before it does anything else, so the second one finds that it is late
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -80,16 +80,13 @@ class ObjectStorage:
     def get(self, path: str) -> StoredFile | None:
         """Return a file, or None if there is none. Raises `BackendError`."""
         import obstore
-        from obstore.exceptions import NotFoundError
 
-        try:
-            with _errors(path):
+        with _errors(path):
+            try:
                 result = obstore.get(self._open(), path)
-                return StoredFile(bytes(result.bytes()), _version(result.meta))
-        except BackendError as exc:
-            if isinstance(exc.__cause__, NotFoundError | FileNotFoundError):
+            except FileNotFoundError:
                 return None
-            raise
+            return StoredFile(bytes(result.bytes()), _version(result.meta))
 
     def create(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
         """Write files that are not there, before this returns. Return the paths of those that were there."""
@@ -145,7 +142,7 @@ def _attributes(path: str) -> Any:
 
 
 @contextmanager
-def _errors(what: str) -> Iterator[None]:
+def _errors(what: str) -> Generator[None]:
     """Turn what the store says into our errors. Its own words may show a signed URL, so they do not come along."""
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 

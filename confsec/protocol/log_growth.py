@@ -44,7 +44,7 @@ class LogEdge:
     size: int = 0
     """How many entries there are."""
 
-    tiles: Mapping[Tile, bytes] = field(factory=dict, repr=False)
+    tiles: Mapping[Tile, bytes] = field(factory=dict[Tile, bytes], repr=False)
     """Those of `tiles_for_root`."""
 
     bundle: bytes = field(default=b"", repr=False)
