@@ -5,14 +5,22 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
+from confsec.protocol import cbor
+from confsec.protocol.fleet import FleetNode
 from confsec.protocol.latest_statements import LatestStatements
+from confsec.protocol.logged_values import LoggedStatement, statements_record
 from confsec.protocol.merkle import CompactRange, leaf_hash
-from confsec.protocol.predicates import DirectoryStatement, ModelDigests, RevokedKind
+from confsec.protocol.predicates import DirectoryStatement, ImageManifest, ModelDigests, RevokedKind
+from confsec.protocol.service_logs import LoggedDirectory, ServiceLogs
+from confsec.protocol.state_reader import Firsts, StateUpdate
 from confsec.protocol.statement_policy import StatementPolicy, StatementRule
 from confsec.protocol.statement_rules import to_toml
 from confsec.protocol.tile_paths import Tile, encode_entries
 from confsec.protocol.tiles import new_tiles
-from tests.protocol import statement_cases
+from confsec.protocol.tlog_proof import TlogProof
+from confsec.protocol.transparency import TrustedLog
+from tests.protocol import log_world, statement_cases
+from tests.protocol.log_world import World
 from tests.protocol.receipt_cases import make_receipt, make_statement, receipt_for, transparent
 from tests.protocol.test_merkle import LEAVES
 from tests.protocol.test_statement_policy import verify
@@ -97,3 +105,56 @@ def rules() -> bytes:
 def tiles() -> dict[Tile, bytes]:
     """Return the tiles of a tree."""
     return new_tiles(0, {}, _HASHES)
+
+
+@cache
+def world() -> World:
+    """Return a service with two directories and two fleets in its logs."""
+    made = World()
+    made.add_directory(log_world.directory(), log_world.AT)
+    made.add_directory(log_world.directory(), log_world.AT + log_world.DAY)
+    for number in range(2):
+        made.add_fleet(log_world.AT + number * log_world.EPOCH, FleetNode(b"n" * 32, b"e" * 32, number))
+    return made
+
+
+def root() -> bytes:
+    """Return a root, as a file."""
+    return world().root.to_toml().encode()
+
+
+def service_logs() -> bytes:
+    """Return the ends of both state logs, as a Proof has them."""
+    made, at = world(), log_world.AT + log_world.DAY
+    of_directory = StateUpdate(
+        TrustedLog(made.directories.origin), made.root.witnesses, at=at, maximum_age=log_world.DAY, entries=16,
+        firsts=Firsts.ALL,
+    )  # fmt: skip
+    of_fleet = StateUpdate(
+        TrustedLog(made.fleets.origin), made.root.witnesses, at=at, maximum_age=log_world.DAY, entries=2,
+        firsts=Firsts.NEWEST,
+    )  # fmt: skip
+    directory = log_world.read(of_directory, made.directories.files(at)).state
+    fleet = log_world.read(of_fleet, made.fleets.files(at)).state
+    return cbor.encode(ServiceLogs(LoggedDirectory(made.root, directory), fleet).to_item())
+
+
+@cache
+def artifacts() -> World:
+    """Return a service whose image and model are logged."""
+    made = World()
+    for _, statement in statement_cases.STATEMENTS:
+        if statement.predicate_type in {ImageManifest.TYPE, ModelDigests.TYPE}:
+            made.artifacts.append(statement.to_envelope().sign(ED25519).encode(), statement_cases.AT)
+    return made
+
+
+def logged_statements() -> bytes:
+    """Return the statements about image and model with their proofs, as an endorsement has them."""
+    made = artifacts()
+    note, size = made.artifacts.note(statement_cases.AT), made.artifacts.size
+    statements = [
+        LoggedStatement(entry, TlogProof.decode(made.artifacts.proof(index, note, size)))
+        for index, entry in enumerate(made.artifacts.entries)
+    ]
+    return statements_record(statements).value

@@ -18,7 +18,7 @@ from confsec.protocol import cbor
 from confsec.protocol.cbor_general import decode as decode_general_cbor
 from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.claims import EAT_CLAIMS
-from confsec.protocol.cmw import Endorsements, Evidence
+from confsec.protocol.cmw import CmwRecord, Endorsements, Evidence
 from confsec.protocol.cmw_messages import (
     decode_cmw,
     decode_cmw_extension,
@@ -38,6 +38,8 @@ from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.jose import Jws
 from confsec.protocol.json_general import decode as decode_general_json
 from confsec.protocol.latest_statements import LatestStatements
+from confsec.protocol.log_root import LogRoot
+from confsec.protocol.logged_values import STATEMENTS, LoggedValues, read_logged
 from confsec.protocol.manifest import Freshness, Manifest
 from confsec.protocol.note import SignedNote
 from confsec.protocol.platforms import (
@@ -57,6 +59,7 @@ from confsec.protocol.predicates import read_predicate
 from confsec.protocol.proof import _compute, _open_envelope, replay_proof
 from confsec.protocol.rats import EvidenceVerifier, VerificationRequest
 from confsec.protocol.receipt import Receipt, verify_consistency_receipt, verify_inclusion_receipt
+from confsec.protocol.service_logs import ServiceLogs, check_directory, check_fleet, check_root
 from confsec.protocol.statement import Statement
 from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.statement_rules import from_toml, to_toml
@@ -90,7 +93,7 @@ from confsec.tee.tpm.structures import Attest, CreationData, PublicArea
 from confsec.tee.tpm.verifier import TpmVerifier
 from confsec.tee.x509 import Certificate, RevocationList, decode_chain
 from tests.fuzz import log_seeds, seeds
-from tests.protocol import receipt_cases
+from tests.protocol import receipt_cases, statement_cases
 from tests.protocol.statement_cases import ALICE, BOB
 from tests.protocol.test_merkle import LEAVES, root_of
 from tests.tee.composites import EPOCH
@@ -126,6 +129,25 @@ class Target:
 @cache
 def _seeds_of(target: Target) -> tuple[bytes, ...]:
     return target.make_seeds()
+
+
+def _root(data: bytes) -> LogRoot:
+    root = LogRoot.from_toml(_text(data))
+    assert LogRoot.from_toml(root.to_toml()) == root
+    return root
+
+
+def _service_logs(data: bytes) -> ServiceLogs:
+    """Read the ends of both logs, and look at all that a Proof says of them."""
+    logs = ServiceLogs.from_item(cbor.decode(data, what="logs", limit=1 << 20))
+    for finding in (check_root(logs), check_directory(logs), check_fleet(logs, b"")):
+        assert finding.why
+    return logs
+
+
+def _logged_statements(data: bytes) -> LoggedValues:
+    record = CmwRecord("application/vnd.confsec.statements+cbor", data)
+    return read_logged(Endorsements.of({STATEMENTS: record}), log_seeds.artifacts().root, at=statement_cases.AT)
 
 
 def _item(label: str, *platforms: str) -> Callable[[], tuple[bytes, ...]]:
@@ -522,6 +544,9 @@ TARGETS: Final = (
     Target(name="statement-rules", decode=_rules, make_seeds=lambda: (log_seeds.rules(),)),
     Target(name="cose-receipt", decode=_receipt, make_seeds=log_seeds.receipts),
     Target(name="signed-statement", decode=_signed_statement, make_seeds=log_seeds.signed_statements),
+    Target(name="log-root", decode=_root, make_seeds=lambda: (log_seeds.root(),)),
+    Target(name="service-logs", decode=_service_logs, make_seeds=lambda: (log_seeds.service_logs(),)),
+    Target(name="logged-statements", decode=_logged_statements, make_seeds=lambda: (log_seeds.logged_statements(),)),
     # Whole verifiers
     *_verifier(_SNP, "sev-snp", SEV_SNP, SNP_CERTIFICATES, SNP_CRL),
     *_verifier(_SNP, "sev-snp-svsm", SVSM_MANIFEST),
