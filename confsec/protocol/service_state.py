@@ -6,7 +6,7 @@ All of it is computed from the logs' files and the root alone, so a Proof that c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
 from typing import Final, cast, final
@@ -24,9 +24,12 @@ from confsec.protocol.predicates import DirectoryStatement, FleetStatement, read
 from confsec.protocol.statement import Statement
 from confsec.protocol.transparency import CosignedCheckpoint, verify_checkpoint
 
-__all__ = ["DirectoryInEffect", "FleetInEffect", "find_directory", "find_fleet", "read_epoch"]
+__all__ = ["MAXIMUM_DELAY", "DirectoryInEffect", "FleetInEffect", "find_directory", "find_fleet", "read_epoch"]
 
 _SECTION: Final = "docs/spec/log-root.md, State logs"
+MAXIMUM_DELAY: Final = timedelta(hours=1)
+"""A directory is logged, and seen by a quorum, at most so long after it was issued."""
+
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -86,13 +89,14 @@ def find_directory(state: LogState, root: LogRoot) -> DirectoryInEffect:
     coming: list[datetime] = []
     for entry in reversed(state.entries):
         known = state.known_since(entry, root.witnesses, origin=log.origin)
+        before = [each for each in state.entries if each.index < entry.index]
+        _require_in_time(entry, before, root, known)
         if coming and coming[-1] - known < log.minimum_validity:
             raise TransparencyError(
                 "a directory was replaced too soon", got=f"after {coming[-1] - known}", section=_SECTION,
                 want=f"at least {log.minimum_validity}", hint="It may have been made for somebody in particular",
             )  # fmt: skip
         if entry.index == 0 or at - known >= log.activation_delay:
-            before = [each for each in state.entries if each.index < entry.index]
             return DirectoryInEffect(_directory(entry, before, root, at), entry.index, known, cosigned)
         coming.append(known)
     raise TransparencyError(
@@ -135,13 +139,31 @@ def read_epoch(beacon: bytes, root: LogRoot | None) -> Epoch:
 def _directory(entry: StateEntry, before: Sequence[StateEntry], root: LogRoot, at: datetime) -> ServiceDirectory:
     verified = root.statements.verify(entry.data, predicate_type=DirectoryStatement.TYPE, at=at)
     issued = verified.predicate.issued
-    newest = max((_issued(each, root) for each in before), default=issued)
+    newest = _newest(before, root)
     if newest > issued:
         raise TransparencyError(
             "an old directory came back", got=f"issued at {issued:%Y-%m-%d %H:%M:%S}", section=_SECTION,
             want=f"after {newest:%Y-%m-%d %H:%M:%S}", hint="Whoever appended it may have its old keys",
         )  # fmt: skip
     return ServiceDirectory.from_toml(cast("DirectoryStatement", verified.predicate).directory)
+
+
+def _require_in_time(entry: StateEntry, before: Sequence[StateEntry], root: LogRoot, known: datetime) -> None:
+    """Refuse a directory whose first checkpoint is of long after it was issued.
+
+    There is no proof that a checkpoint was the first. With one that was cosigned yesterday and another of today, an
+    operator could have a directory take effect for everybody but one client. An old one that came back never does.
+    """
+    issued, newest = _issued(entry, root), _newest(before, root)
+    if issued > newest and known - issued > MAXIMUM_DELAY:
+        raise TransparencyError(
+            "a directory was seen long after it was issued, or its first checkpoint is kept from you",
+            got=f"{known - issued}", want=f"at most {MAXIMUM_DELAY}", section=_SECTION,
+        )  # fmt: skip
+
+
+def _newest(entries: Sequence[StateEntry], root: LogRoot) -> datetime:
+    return max((_issued(each, root) for each in entries), default=_LONG_AGO)
 
 
 def _issued(entry: StateEntry, root: LogRoot) -> datetime:

@@ -142,6 +142,22 @@ def test_a_first_checkpoint_of_another_entry_is_refused() -> None:
         find_directory(state, world.root)
 
 
+def test_a_first_checkpoint_of_long_after_is_refused() -> None:
+    """Else an operator could have a directory take effect for everybody but one client."""
+    world = World()
+    world.add_directory(directory(), AT)
+    world.add_directory(OTHER, AT + 2 * DAY)
+    for delay, refused in ((HOUR, False), (HOUR + MINUTE, True)):
+        files = world.directories.files(AT + 3 * DAY)
+        files["proof/1"] = world.directories.proof(1, world.directories.note(AT + 2 * DAY + delay), 2)
+        state = read(update(world, AT + 3 * DAY), files).state
+        if refused:
+            with pytest.raises(TransparencyError, match="kept from you"):
+                find_directory(state, world.root)
+        else:
+            assert find_directory(state, world.root).directory == OTHER
+
+
 def test_a_state_with_a_gap_or_without_entries_is_refused() -> None:
     world = World()
     for number in range(3):
