@@ -11,7 +11,7 @@ little about when he spends. A wallet that is empty fetches at once, which says 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self, final
@@ -21,7 +21,7 @@ from attrs import frozen
 
 from confsec.backends import system
 from confsec.backends.api import Clock
-from confsec.backends.wallet_sqlite import Issuance, SqliteWalletStore, TakenToken, WalletCounts
+from confsec.backends.wallet_sqlite import Issuance, SqliteWalletStore, TakenToken, TokenKind, WalletCounts
 from confsec.errors import BusyError, ConfsecError, DeadlineError, TokenEpochError, TokenKeyError
 from confsec.protocol.directory import IssuerEntry
 from confsec.protocol.draw import draw_index
@@ -95,6 +95,7 @@ class Wallet:
         self._randbytes = randbytes
         self._now = clock
         self._fetching = anyio.Lock()
+        self._kinds: Sequence[TokenKind] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,15 +115,17 @@ class Wallet:
     async def take(self, issuer: IssuerEntry, ask: AskIssuer) -> Taken:
         """Return a token that is in doubt from now on, fetching a batch if there is none.
 
-        Raises what `fetch` raises, and `DeadlineError` if a strict wallet waited in vain.
+        It is one under a key of `issuer`. Others stay: a key that the directory no longer has, or never had, would
+        tell who it was made for. Raises what `fetch` raises, and `DeadlineError` if a strict wallet waited in vain.
         """
-        token = await self._take()
+        self._kinds = _kinds(issuer)
+        token = await self._take(self._kinds)
         if token is not None:
             return Taken(token, prefetched=True)
         if self._settings.strict:
-            return Taken(await self._wait(), prefetched=True)
+            return Taken(await self._wait(self._kinds), prefetched=True)
         await self.fetch(issuer, ask)
-        token = await self._take()
+        token = await self._take(_kinds(issuer))
         if token is None:
             raise BusyError("the issuer gave no token that can be spent now", hint="Try again later")
         return Taken(token, prefetched=False)
@@ -142,9 +145,10 @@ class Wallet:
         Raises `TokenKeyError` if no key of the issuer signs now, and what `ask` raises; what was asked for stays in the
         journal and is asked for again.
         """
+        self._kinds = _kinds(issuer)
         async with self._fetching:
             finished = await self._finish_open(issuer, ask)
-            wanted = await self._room(count) - finished
+            wanted = await self._room(count, _kinds(issuer)) - finished
             if wanted <= 0:
                 return finished
             epoch = _signing_key(issuer, self._now())
@@ -158,7 +162,7 @@ class Wallet:
     async def keep_filled(self, issuer: Callable[[], Awaitable[IssuerEntry]], ask: AskIssuer) -> None:
         """Fetch in the background whenever fewer than `low_water` tokens are left. Runs until it is cancelled."""
         while True:
-            counts = await self._store.counts(self._now())
+            counts = await self._store.counts(self._now(), self._kinds)
             if counts.unspent < self._settings.low_water or counts.asked_for:
                 await anyio.sleep(self._random_delay())
                 try:
@@ -167,13 +171,13 @@ class Wallet:
                     await anyio.sleep(self._random_delay() + 1.0)  # whoever needs a token will hear the reason
             await anyio.sleep(_POLL)
 
-    async def _take(self) -> TakenToken | None:
-        return await self._store.take(self._now(), at_random=int.from_bytes(self._randbytes(8), "big"))
+    async def _take(self, kinds: Sequence[TokenKind]) -> TakenToken | None:
+        return await self._store.take(self._now(), kinds, at_random=int.from_bytes(self._randbytes(8), "big"))
 
-    async def _wait(self) -> TakenToken:
+    async def _wait(self, kinds: Sequence[TokenKind]) -> TakenToken:
         with anyio.move_on_after(self._settings.strict_timeout):
             while True:
-                token = await self._take()
+                token = await self._take(kinds)
                 if token is not None:
                     return token
                 await anyio.sleep(_POLL)
@@ -183,9 +187,9 @@ class Wallet:
             hint="Type: confsec wallet fetch",
         )
 
-    async def _room(self, count: int | None) -> int:
+    async def _room(self, count: int | None, kinds: Sequence[TokenKind]) -> int:
         """Return how many tokens to ask for: a batch of random size, and never more than the wallet may hold."""
-        held = (await self._store.counts(self._now())).unspent
+        held = (await self._store.counts(self._now(), kinds)).unspent
         half = self._settings.batch // 2
         asked = count or half + draw_index(self._settings.batch, self._randbytes) + 1
         return min(asked, self._settings.max_unspent - held, MAX_BATCH)
@@ -215,6 +219,12 @@ class Wallet:
 
     def _random_delay(self) -> float:
         return self._settings.max_delay * draw_index(1 << 20, self._randbytes) / (1 << 20)
+
+
+def _kinds(issuer: IssuerEntry) -> tuple[TokenKind, ...]:
+    """Return of which kinds tokens are that the directory's issuer signs."""
+    challenge = issuer.token_challenge.digest()
+    return tuple(challenge + epoch.key.token_key_id for epoch in issuer.token_keys)
 
 
 def _signing_key(issuer: IssuerEntry, now: datetime) -> TokenKeyEpoch:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Final, TypeVar, final
+from typing import Final, TypeAlias, TypeVar, final
 
 import anyio.to_thread
 from attrs import field, frozen
@@ -23,7 +23,7 @@ from confsec.protocol.privacy_pass import PendingToken
 from confsec.protocol.token_messages import Token
 from confsec.protocol.wire import Reader, encode_vector
 
-__all__ = ["Issuance", "SqliteWalletStore", "TakenToken", "WalletCounts"]
+__all__ = ["Issuance", "SqliteWalletStore", "TakenToken", "TokenKind", "WalletCounts"]
 
 _T = TypeVar("_T")
 
@@ -48,6 +48,10 @@ _SCHEMA: Final = f"""
     PRAGMA user_version = {_VERSION};
     COMMIT;
 """
+
+
+TokenKind: TypeAlias = bytes
+"""Which challenge a token answers, and which key signed it: the digest of the one and the id of the other."""
 
 
 @frozen
@@ -139,19 +143,19 @@ class SqliteWalletStore:
 
         await self._run(finish)
 
-    async def take(self, now: datetime, *, at_random: int) -> TakenToken | None:
-        """Mark a token as in doubt and return it; None if there is none that can be spent now.
+    async def take(self, now: datetime, kinds: Sequence[TokenKind], *, at_random: int) -> TakenToken | None:
+        """Mark a token of one of these kinds as in doubt and return it; None if there is none that can be spent now.
 
         Which one is drawn by the number `at_random`: the order of issuance says nothing about the order of spending.
         """
+        condition, values = _unspent(now, kinds)
 
         def take(db: sqlite3.Connection) -> TakenToken | None:
-            condition = "state = 'unspent' AND expires_at > ?"
-            (count,) = db.execute(f"SELECT count(*) FROM tokens WHERE {condition}", (now.timestamp(),)).fetchone()  # noqa: S608
+            (count,) = db.execute(f"SELECT count(*) FROM tokens WHERE {condition}", values).fetchone()  # noqa: S608
             if not count:
                 return None
             found = f"SELECT id, token FROM tokens WHERE {condition} ORDER BY id LIMIT 1 OFFSET ?"  # noqa: S608
-            number, token = db.execute(found, (now.timestamp(), at_random % count)).fetchone()
+            number, token = db.execute(found, (*values, at_random % count)).fetchone()
             db.execute("UPDATE tokens SET state = 'in doubt' WHERE id = ?", (number,))
             return TakenToken(number, Token.decode(token))
 
@@ -162,15 +166,15 @@ class SqliteWalletStore:
         settled = "UPDATE tokens SET state = 'spent' WHERE id = ? AND state = 'in doubt'"
         await self._run(lambda db: db.execute(settled, (taken.id,)))
 
-    async def counts(self, now: datetime | None = None) -> WalletCounts:
-        """Count the tokens; with `now`, of the unspent ones only those that can be spent then."""
-        unspent = "SELECT count(*) FROM tokens WHERE state = 'unspent' AND expires_at > ?"
+    async def counts(self, now: datetime | None = None, kinds: Sequence[TokenKind] | None = None) -> WalletCounts:
+        """Count the tokens; of the unspent ones with `now` only those that can be spent then, and of these kinds."""
+        condition, values = _unspent(now, kinds)
 
         def count(db: sqlite3.Connection) -> WalletCounts:
             states = dict(db.execute("SELECT state, count(*) FROM tokens GROUP BY state").fetchall())
             pending = db.execute("SELECT pending FROM issuances").fetchall()
             asked_for = sum(len(_decode_pending(each)) for (each,) in pending)
-            (fresh,) = db.execute(unspent, (now.timestamp() if now else float("-inf"),)).fetchone()
+            (fresh,) = db.execute(f"SELECT count(*) FROM tokens WHERE {condition}", values).fetchone()  # noqa: S608
             return WalletCounts(fresh, states.get("in doubt", 0), states.get("spent", 0), asked_for)
 
         return await self._run(count)
@@ -248,6 +252,15 @@ def _our_errors(path: Path | None) -> Generator[None]:
 
 def _encode_pending(pending: Sequence[PendingToken]) -> bytes:
     return b"".join(encode_vector(each.encode(), 4) for each in pending)
+
+
+def _unspent(now: datetime | None, kinds: Sequence[TokenKind] | None) -> tuple[str, tuple[float | bytes, ...]]:
+    """Return the condition for unspent tokens that can be spent at this time, and are of these kinds."""
+    condition, after = "state = 'unspent' AND expires_at > ?", now.timestamp() if now else float("-inf")
+    if kinds is None:
+        return condition, (after,)
+    # A token begins with its type, its nonce, the challenge digest and the key's id (RFC 9577, section 2.2).
+    return f"{condition} AND substr(token, 35, 64) IN ({', '.join('?' * len(kinds))})", (after, *kinds)
 
 
 def _decode_pending(data: bytes) -> tuple[PendingToken, ...]:

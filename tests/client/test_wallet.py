@@ -17,6 +17,7 @@ from confsec.protocol.directory import IssuerEntry
 from confsec.testing import EPOCH, FixedClock
 from confsec.wallet import Wallet, WalletSettings
 from tests.client.wallet_issuer import DAY, LedgerIssuer, issuer_entry
+from tests.protocol.token_cases import CHALLENGE, KEYRING, OTHER_TOKEN_KEY
 from tests.support import ROOT
 
 pytestmark = pytest.mark.anyio
@@ -116,6 +117,30 @@ async def test_a_token_that_has_expired_is_not_spent(tmp_path: Path) -> None:
         with pytest.raises(TokenKeyError):
             await wallet.take(ENTRY, LedgerIssuer(tmp_path / "ledger"))
         assert (await wallet.counts()).fetched == 3
+
+
+async def test_a_token_of_another_key_or_challenge_is_not_spent(tmp_path: Path) -> None:
+    """A key that a directory had for a while may have been made for one client: its tokens would name him."""
+    issuer = LedgerIssuer(tmp_path / "ledger")
+    old = evolve(KEYRING.epochs[0], key=OTHER_TOKEN_KEY)
+    others = (
+        evolve(ENTRY, token_keys=(old,)),
+        evolve(ENTRY, token_challenge=evolve(CHALLENGE, issuer_name="other.example")),
+    )
+    async with new_wallet(None, max_unspent=3) as wallet:
+        assert await wallet.fetch(ENTRY, issuer, 3) == 3
+        for entry in others:
+            asked: list[str] = []
+
+            async def down(request_id: str, request: bytes, asked: list[str] = asked) -> bytes:
+                asked.append(request_id)
+                raise BusyError("the issuer is down")
+
+            with pytest.raises(BusyError):
+                await wallet.take(entry, down)
+            assert len(asked) == 1  # those of other keys fill no wallet
+        assert (await wallet.counts()).unspent == 3
+        assert (await wallet.take(ENTRY, issuer)).prefetched
 
 
 async def test_a_wallet_never_hoards(tmp_path: Path) -> None:
