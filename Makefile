@@ -14,6 +14,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TPM_PACKAGES := libtss2-dev pkg-config gcc python3-dev swtpm swtpm-tools
 NOX    := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m nox --no-venv --error-on-missing-interpreters -s
 
+JOBS   := 2 # test files at a time
+
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help demo test setup lint docs vectors interop bench dist clean
@@ -25,7 +27,7 @@ demo: $(VENV)/.demo $(VENV)/.tpm
 	@$(BIN)/confsec demo $${CONFSEC_PROMPT:+"--prompt=$$CONFSEC_PROMPT"} $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.tpm
-	@$(BIN)/python -m pytest -rs $(ARGS)
+	@$(BIN)/python -m pytest -rs -n $(JOBS) --dist loadfile $(ARGS)
 
 setup: $(VENV)/.test $(VENV)/.tpm
 
