@@ -8,6 +8,7 @@ from hashlib import sha256
 from attrs import evolve
 
 from confsec.protocol.bhttp import Request, Response
+from confsec.protocol.directory import IssuerEntry
 from confsec.protocol.policy import UNSAFE_UNATTESTED, Policy
 from confsec.protocol.service_logs import LoggedDirectory
 from confsec.protocol.session import AppraisalDue, ClientSession, RequestSealed, Send, SessionEvent
@@ -23,8 +24,16 @@ from tests.protocol.test_session import ASK, CHUNKED
 class LoggedService(Service):
     """A service whose logs clients read through the gateway. `now` is everybody's clock."""
 
-    def __init__(self, world: World | None = None, *, nodes: int = 3) -> None:
-        super().__init__(make_fleet(nodes))
+    def __init__(
+        self,
+        world: World | None = None,
+        *,
+        nodes: int = 3,
+        seed: str = "",
+        issuer: IssuerEntry | None = None,
+    ) -> None:
+        super().__init__(make_fleet(nodes, randbytes=seeded_randbytes(f"fleet{seed}")), seed=f"service{seed}")
+        self.directory = evolve(self.directory, issuer=issuer)
         self.world = world or World()
         self.now: datetime = NOW
         self.fails = False
