@@ -240,8 +240,8 @@ def test_line_is_shown_around_the_difference_and_no_longer_than_a_terminal(built
         ("a-1-py3-none-any.whl", b"PK\x03\x04 and nothing else"),
         ("a-1-py3-none-any.whl", b"no zip file at all"),
         ("a-1.tar.gz", b"no gzip at all"),
-        ("a-1.tar.gz", gzip.compress(b"no tar file, but long enough to be taken for one" * 40)),
-        ("a-1.tar.gz", gzip.compress(bytes(10240))[:-9]),
+        ("a-1.tar.gz", gzip.compress(b"no tar file, but long enough to be taken for one" * 40, mtime=0)),
+        ("a-1.tar.gz", gzip.compress(bytes(10240), mtime=0)[:-9]),
     ],
 )
 def test_what_is_no_file_of_a_release_is_refused(name: str, data: bytes) -> None:
