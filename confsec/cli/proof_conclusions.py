@@ -60,10 +60,9 @@ def _about_logs(judgement: Judgement) -> Iterator[str]:
             "was shown the same nodes."
         )
     if statuses["freshness.epoch"] is Status.PASS:
-        yield (
-            f"The evidence was made at {utc(judgement.proof.contents.epoch.began)} or later: before, nobody knew what "
-            "it is bound to."
-        )
+        began, unshown = utc(judgement.proof.contents.epoch.began), warning_of(judgement.proof, judgement.named)[0]
+        what = "The fleet record is" if unshown else "Fleet record and evidence are"
+        yield f"{what} of {began} or later: before, nobody knew what the epoch is named by."
 
 
 def _names(logs: ServiceLogs) -> str:

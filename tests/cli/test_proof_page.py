@@ -21,7 +21,9 @@ from confsec.cli.proof_view import Judgement, judge
 from confsec.errors import ProofError
 from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy, PolicyReader
 from tests.cli.fake_tee import POLICY, FakeVerifier, demo_policy, make_evidence, make_file, read_fake
+from tests.protocol.log_world import World
 from tests.support import require_or_skip
+from tests.vectors.make_logged_proof import PROOF_FILE
 
 READER = PolicyReader({"sev-snp": read_fake}, (PRODUCTION, UNSAFE_UNATTESTED, demo_policy()))
 CHROMIUM = [
@@ -29,6 +31,7 @@ CHROMIUM = [
     "--disable-background-networking", "--disable-component-update", "--allow-file-access-from-files",
 ]  # fmt: skip
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e'
+OTHER_ROOT = World(threshold=3).root
 VOID = {"meta", "path", "circle"}
 ATTRIBUTES = {
     "aria-hidden", "aria-label", "charset", "class", "content", "cx", "cy", "d", "http-equiv", "lang", "name", "open",
@@ -91,6 +94,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "trusted": lambda: page_of(judgement()),
     "simulated": lambda: page_of(judgement(demo_policy(), simulated=True)),
     "refused": lambda: page_of(refused()),
+    "logged": lambda: page_of(judge(PROOF_FILE.read_bytes(), READER)),
+    "otherroot": lambda: page_of(judge(PROOF_FILE.read_bytes(), READER, root=OTHER_ROOT)),
     "evil": lambda: page_of(judgement(evolve(POLICY, name=EVIL))),
     "broken": lambda: refusal_page(ProofError(f"it was changed {EVIL}"), b"data", version="1.2.3"),
 }
