@@ -14,9 +14,11 @@ from attrs import field, frozen
 
 from confsec.errors import DecodeError, TransparencyError
 from confsec.protocol import cbor
+from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.merkle import HASH_SIZE, MAX_PROOF_HASHES, leaf_hash, verify_inclusion
+from confsec.protocol.note import SignedNote
 from confsec.protocol.tlog_proof import TlogProof
-from confsec.protocol.transparency import CosignedCheckpoint, verify_checkpoint, verify_logged
+from confsec.protocol.transparency import CosignedCheckpoint, strip_checkpoint, verify_checkpoint, verify_logged
 from confsec.protocol.witness_policy import WitnessPolicy
 
 __all__ = ["MAX_STATE_ENTRIES", "LogState", "StateEntry"]
@@ -65,6 +67,7 @@ class LogState:
             raise TransparencyError("a log's state has too few entries, or too many", got=len(self.entries))
         if any(left.index + 1 != right.index for left, right in pairwise(self.entries)):
             raise TransparencyError("a log's state has a gap", section=_SECTION)
+        _require_stripped(self.checkpoint, policy, origin)
         cosigned = verify_checkpoint(self.checkpoint, policy, origin=origin)
         size, root = cosigned.checkpoint.size, cosigned.checkpoint.root
         for entry in self.entries:
@@ -81,6 +84,9 @@ class LogState:
         proof = TlogProof.decode(entry.first)
         if proof.index != entry.index:
             raise TransparencyError("the first checkpoint of an entry is another's", got=proof.index, want=entry.index)
+        if proof.extra:
+            raise TransparencyError("the first checkpoint of an entry has something beside it", section=_SECTION)
+        _require_stripped(proof.checkpoint, policy, origin)
         return verify_logged(entry.data, proof, policy, origin=origin).known_since
 
     def to_item(self) -> list[cbor.CborValue]:
@@ -99,6 +105,13 @@ class LogState:
             raise DecodeError(f"{what} has other than two parts", got=len(parts))
         entries = cbor.as_array(parts[1], what=f"the entries of {what}", limit=MAX_STATE_ENTRIES)
         return cls(cbor.as_bytes(parts[0], what="a checkpoint"), tuple(map(_entry, entries)))
+
+
+def _require_stripped(note: bytes, policy: WitnessPolicy, origin: str) -> None:
+    """Refuse what could mark one reader's copy: lines that nobody whom the policy names has signed or written."""
+    signed = SignedNote.decode(note)
+    if strip_checkpoint(note, policy, origin=origin) != note or Checkpoint.decode(signed.text).extensions:
+        raise TransparencyError("a checkpoint carries more than its signatures", section=_SECTION)
 
 
 def _entry(value: cbor.CborValue) -> StateEntry:

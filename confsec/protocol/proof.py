@@ -440,7 +440,9 @@ CHECKS: Final[tuple[CheckDefinition[_Record], ...]] = (
     CheckDefinition(
         "log.fleet",
         "C2SP tlog-cosignature",
-        lambda record: check_fleet(record.contents.logs, record.contents.fleet_record),
+        lambda record: check_fleet(
+            record.contents.logs, record.contents.fleet_record, maximum_age=record.contents.policy.maximum_age
+        ),
     ),
 )
 """All checks, in the order in which a Proof records them."""

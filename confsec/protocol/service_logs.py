@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cached_property
 from typing import Final, Self, final
 
@@ -99,13 +100,14 @@ def check_directory(logs: ServiceLogs | None) -> Finding:
     )
 
 
-def check_fleet(logs: ServiceLogs | None, record: bytes) -> Finding:
-    """Say whether the fleet record is the one that everybody is shown."""
+def check_fleet(logs: ServiceLogs | None, record: bytes, *, maximum_age: timedelta) -> Finding:
+    """Say whether the fleet record is the one that everybody was shown while its epoch was at most so old."""
     if logs is None:
         return skipped("the fleet record is in no public log: another user may be shown another fleet")
     try:
         found = logs.fleet_in_effect
         found.check_record(record)
+        _require_age(found, maximum_age)
     except ConfsecError as exc:
         return failed(f"the fleet record is not shown to everybody: {exc}")
     size, known = found.checkpoint.checkpoint.size, found.checkpoint.known_since
@@ -113,6 +115,16 @@ def check_fleet(logs: ServiceLogs | None, record: bytes) -> Finding:
         f"its statement is the newest of {size}, seen by a quorum at {known:%Y-%m-%d %H:%M:%S} UTC",
         got=", ".join(found.checkpoint.cosigners),
     )
+
+
+def _require_age(fleet: FleetInEffect, maximum_age: timedelta) -> None:
+    """Refuse a fleet that came into the log when its epoch was over: keys that leaked later could have made it."""
+    delay = fleet.checkpoint.known_since - fleet.epoch.began
+    if delay >= maximum_age:
+        raise TransparencyError(
+            "the fleet was logged when its epoch was over", got=f"after {delay}", want=f"less than {maximum_age}",
+            section=_SECTION,
+        )  # fmt: skip
 
 
 def _require_same_time(logs: ServiceLogs) -> None:

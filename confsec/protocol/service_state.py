@@ -45,6 +45,9 @@ class DirectoryInEffect:
     known_since: datetime
     """When a quorum had first seen it."""
 
+    valid_until: datetime
+    """Until when it may be used."""
+
     checkpoint: CosignedCheckpoint
     """The newest checkpoint of its log."""
 
@@ -86,19 +89,19 @@ def find_directory(state: LogState, root: LogRoot) -> DirectoryInEffect:
     log = root.directory
     cosigned = state.verify(root.witnesses, origin=log.origin)
     at = cosigned.fresh_since
-    coming: list[datetime] = []
+    after: datetime | None = None
     for entry in reversed(state.entries):
         known = state.known_since(entry, root.witnesses, origin=log.origin)
         before = [each for each in state.entries if each.index < entry.index]
         _require_in_time(entry, before, root, known)
-        if coming and coming[-1] - known < log.minimum_validity:
-            raise TransparencyError(
-                "a directory was replaced too soon", got=f"after {coming[-1] - known}", section=_SECTION,
-                want=f"at least {log.minimum_validity}", hint="It may have been made for somebody in particular",
-            )  # fmt: skip
+        _require_validity(known, after, root)
         if entry.index == 0 or at - known >= log.activation_delay:
-            return DirectoryInEffect(_directory(entry, before, root, at), entry.index, known, cosigned)
-        coming.append(known)
+            if before:
+                _require_validity(state.known_since(before[-1], root.witnesses, origin=log.origin), known, root)
+            statement = _directory(entry, before, root, at)
+            directory = ServiceDirectory.from_toml(statement.directory)
+            return DirectoryInEffect(directory, entry.index, known, cast("datetime", statement.valid_until), cosigned)
+        after = known
     raise TransparencyError(
         "no directory is in effect", got=f"{len(state.entries)} that are too new", section=_SECTION,
         want=f"one that was known for {log.activation_delay}",
@@ -136,16 +139,25 @@ def read_epoch(beacon: bytes, root: LogRoot | None) -> Epoch:
     return _epoch(beacon, verify_checkpoint(beacon, root.witnesses, origin=root.fleet.origin))
 
 
-def _directory(entry: StateEntry, before: Sequence[StateEntry], root: LogRoot, at: datetime) -> ServiceDirectory:
+def _directory(entry: StateEntry, before: Sequence[StateEntry], root: LogRoot, at: datetime) -> DirectoryStatement:
     verified = root.statements.verify(entry.data, predicate_type=DirectoryStatement.TYPE, at=at)
     issued = verified.predicate.issued
     newest = _newest(before, root)
-    if newest > issued:
+    if newest >= issued:
         raise TransparencyError(
             "an old directory came back", got=f"issued at {issued:%Y-%m-%d %H:%M:%S}", section=_SECTION,
             want=f"after {newest:%Y-%m-%d %H:%M:%S}", hint="Whoever appended it may have its old keys",
         )  # fmt: skip
-    return ServiceDirectory.from_toml(cast("DirectoryStatement", verified.predicate).directory)
+    return cast("DirectoryStatement", verified.predicate)
+
+
+def _require_validity(known: datetime, after: datetime | None, root: LogRoot) -> None:
+    """Refuse a directory that was the newest for too short a time: also when it is over, so that everybody hears."""
+    if after is not None and after - known < root.directory.minimum_validity:
+        raise TransparencyError(
+            "a directory was replaced too soon", got=f"after {after - known}", section=_SECTION,
+            want=f"at least {root.directory.minimum_validity}", hint="It may have been made for somebody in particular",
+        )  # fmt: skip
 
 
 def _require_in_time(entry: StateEntry, before: Sequence[StateEntry], root: LogRoot, known: datetime) -> None:
@@ -155,7 +167,7 @@ def _require_in_time(entry: StateEntry, before: Sequence[StateEntry], root: LogR
     operator could have a directory take effect for everybody but one client. An old one that came back never does.
     """
     issued, newest = _issued(entry, root), _newest(before, root)
-    if issued > newest and known - issued > MAXIMUM_DELAY:
+    if issued >= newest and known - issued > MAXIMUM_DELAY:
         raise TransparencyError(
             "a directory was seen long after it was issued, or its first checkpoint is kept from you",
             got=f"{known - issued}", want=f"at most {MAXIMUM_DELAY}", section=_SECTION,

@@ -21,7 +21,7 @@ from confsec.protocol.log_state import LogState, StateEntry
 from confsec.protocol.tile_paths import TILE_WIDTH, Tile
 from confsec.protocol.tiles import tile_at, tiles_for_consistency, tiles_for_root
 from confsec.protocol.tlog_proof import TlogProof
-from confsec.protocol.transparency import CosignedCheckpoint, TrustedLog
+from confsec.protocol.transparency import CosignedCheckpoint, TrustedLog, strip_checkpoint
 from confsec.protocol.tree_reader import CHECKPOINT_PATH, LoggedEntry, TreeReader, verify_growth
 from confsec.protocol.witness_policy import WitnessPolicy
 
@@ -155,13 +155,21 @@ class StateUpdate:
             self._wanted = {_first_path(index) for index in range(max(0, size - count), size)}
 
     def _entry(self, entry: LoggedEntry, reader: TreeReader) -> StateEntry:
-        first = self._proofs[_first_path(entry.index)] if self._firsts is Firsts.ALL else b""
+        first = self._first(entry.index).encode() if self._firsts is Firsts.ALL else b""
         return StateEntry(entry.index, entry.data, reader.tree.inclusion_proof(entry.index), first)
 
     def _state_note(self, entries: tuple[StateEntry, ...]) -> bytes:
         if self._firsts is Firsts.ALL:
-            return self._note
-        return TlogProof.decode(self._proofs[_first_path(entries[-1].index)]).checkpoint
+            return self._strip(self._note)
+        return self._first(entries[-1].index).checkpoint
+
+    def _first(self, index: int) -> TlogProof:
+        """Return the first checkpoint of an entry, without what could mark this reader's copy."""
+        proof = TlogProof.decode(self._proofs[_first_path(index)])
+        return TlogProof(proof.index, proof.hashes, self._strip(proof.checkpoint))
+
+    def _strip(self, note: bytes) -> bytes:
+        return strip_checkpoint(note, self._policy, origin=self._trusted.origin)
 
     def _advance(self, reader: TreeReader, cosigned: CosignedCheckpoint) -> TrustedLog:
         proof: tuple[bytes, ...] = ()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self, final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from confsec.errors import (
     DecodeError,
@@ -24,11 +24,11 @@ from confsec.protocol import cbor
 from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.epoch import CLOCK_DIFFERENCE
 from confsec.protocol.merkle import EMPTY_ROOT, HASH_SIZE, leaf_hash, verify_consistency, verify_inclusion
-from confsec.protocol.note import SignedNote
+from confsec.protocol.note import NoteSignature, SignedNote
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.witness_policy import WitnessPolicy
 
-__all__ = ["CosignedCheckpoint", "TrustedLog", "verify_checkpoint", "verify_logged"]
+__all__ = ["CosignedCheckpoint", "TrustedLog", "strip_checkpoint", "verify_checkpoint", "verify_logged"]
 
 _SECTION: Final = "C2SP tlog-cosignature"
 _STATE: Final = ("version", "origin", "size", "root", "fresh_since")
@@ -83,6 +83,21 @@ def verify_checkpoint(
             section=_SECTION, hint="The log may show you what it shows nobody else",
         )  # fmt: skip
     return CosignedCheckpoint(checkpoint, tuple(times), known, fresh)
+
+
+def strip_checkpoint(note: bytes, policy: WitnessPolicy, *, origin: str) -> bytes:
+    """Return a signed checkpoint with the signatures of its log and of the policy's witnesses alone, in their order.
+
+    Lines of others count for nothing, and could tell one reader's copy from another's. Raises `DecodeError` for what is
+    no note or has no such signature, and `ConfigError` for a log that the policy does not know.
+    """
+    signed = SignedNote.decode(note)
+    first: dict[tuple[str, bytes], NoteSignature] = {}
+    for each in signed.signatures:
+        first.setdefault((each.name, each.key_id), each)
+    keys = [policy.find_log(origin).key, *(witness.key for witness in policy.witnesses)]
+    kept = [first[key.name, key.key_id] for key in keys if (key.name, key.key_id) in first]
+    return evolve(signed, signatures=tuple(kept)).encode()
 
 
 def verify_logged(entry: bytes, proof: TlogProof, policy: WitnessPolicy, *, origin: str) -> CosignedCheckpoint:

@@ -22,7 +22,7 @@ from confsec.errors import (
 from confsec.protocol.checks import Status
 from confsec.protocol.policy import UNSAFE_UNATTESTED, PolicyReader
 from confsec.protocol.proof import Proof, replay_proof, verify_proof
-from confsec.protocol.service_logs import check_directory
+from confsec.protocol.service_logs import check_directory, check_fleet
 from confsec.protocol.session import FleetTrusted
 from confsec.protocol.transparency import TrustedLog
 from confsec.testing import seeded_randbytes
@@ -221,3 +221,13 @@ def test_a_directory_much_older_than_the_epoch_fails() -> None:
         service.now = NOW - age
         logs = evolve(contents.logs, directory=service.logged_directory())
         assert check_directory(logs).status is status
+
+
+def test_a_fleet_that_was_logged_when_its_epoch_was_over_fails() -> None:
+    """Keys that leaked later could have made it."""
+    service = LoggedService()
+    contents = proof_of(service).contents
+    assert contents.logs is not None
+    age = contents.policy.maximum_age
+    assert check_fleet(contents.logs, contents.fleet_record, maximum_age=age).status is Status.PASS
+    assert check_fleet(contents.logs, contents.fleet_record, maximum_age=timedelta(0)).status is Status.FAIL

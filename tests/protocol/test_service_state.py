@@ -18,13 +18,19 @@ from confsec.errors import (
     UncosignedError,
     VerificationError,
 )
+from confsec.protocol.checkpoint import Checkpoint
+from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.epoch import Epoch
 from confsec.protocol.fleet import FleetNode, FleetRecord
 from confsec.protocol.log_state import LogState
+from confsec.protocol.note import SignedNote
+from confsec.protocol.note_keys import KeyType, Signer
+from confsec.protocol.predicates import DirectoryStatement
 from confsec.protocol.service_state import find_directory, find_fleet, read_epoch
 from confsec.protocol.state_reader import Firsts, StateNews, StateUpdate
+from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import TrustedLog
-from tests.protocol.log_world import AT, CONFIG, DAY, EPOCH, HOUR, World, directory, read, world_log
+from tests.protocol.log_world import AT, CONFIG, DAY, EPOCH, HOUR, World, directory, read, signed, world_log
 
 OTHER = directory(evolve(CONFIG, key_id=4))
 NODE = FleetNode(b"n" * 32, b"e" * 32, 0)
@@ -158,6 +164,65 @@ def test_a_first_checkpoint_of_long_after_is_refused() -> None:
             assert find_directory(state, world.root).directory == OTHER
 
 
+def test_two_directories_of_one_second_are_no_way_around() -> None:
+    world = World()
+    world.add_directory(directory(), AT + 2 * DAY)
+    world.directories.append(signed(statement_of(OTHER, AT + 2 * DAY)), AT + 4 * DAY)
+    with pytest.raises(TransparencyError, match="kept from you"):
+        find_directory(state_of(world, AT + 4 * DAY), world.root)
+    world = World()
+    world.add_directory(directory(), AT)
+    world.directories.append(signed(statement_of(OTHER, AT)), AT + HOUR / 2)
+    world.root = evolve(world.root, directory=evolve(world.root.directory, minimum_validity=timedelta(0)))
+    with pytest.raises(TransparencyError, match="an old directory came back"):
+        find_directory(state_of(world, AT + DAY), world.root)
+
+
+def test_a_directory_of_a_moment_is_refused_when_it_is_over_too() -> None:
+    """So that everybody hears of it, and not he alone for whom it was made."""
+    world = World()
+    world.add_directory(directory(), AT)
+    world.add_directory(OTHER, AT + 2 * DAY)
+    world.add_directory(directory(), AT + 2 * DAY + HOUR + MINUTE)
+    with pytest.raises(TransparencyError, match="replaced too soon"):
+        find_directory(state_of(world, AT + 3 * DAY), world.root)
+
+
+def statement_of(directory_: ServiceDirectory, issued: datetime) -> DirectoryStatement:
+    return DirectoryStatement(issued=issued, valid_until=issued + 30 * DAY, directory=directory_.to_toml())
+
+
+def test_what_nobody_signed_is_not_kept() -> None:
+    """It could mark one reader's copy, and with it all his Proofs."""
+    world = World()
+    world.add_directory(directory(), AT)
+    files = world.directories.files(AT)
+    stranger = Signer("mark.example", KeyType.ED25519, b"x" * 32)
+    marked = SignedNote.decode(files["checkpoint"]).sign(stranger).encode()
+    proof = evolve(TlogProof.decode(files["proof/0"]), extra=b"mark", checkpoint=marked).encode()
+    plain = state_of(world, AT)
+    assert read(update(world, AT), files | {"checkpoint": marked, "proof/0": proof}).state == plain
+    for state in (
+        evolve(plain, checkpoint=marked),
+        evolve(plain, entries=(evolve(plain.entries[0], first=proof),)),
+        evolve(plain, entries=(evolve(plain.entries[0], first=evolve(TlogProof.decode(proof), extra=b"").encode()),)),
+    ):
+        with pytest.raises(TransparencyError, match=r"more than its signatures|something beside it"):
+            find_directory(state, world.root)
+
+
+def test_a_checkpoint_with_lines_of_its_own_is_refused() -> None:
+    world = World()
+    world.add_directory(directory(), AT)
+    log = world.directories
+    note = SignedNote(Checkpoint(log.origin, 1, log.tree().root, ("mark",)).encode()).sign(log.signer)
+    for witness in log.witnesses:
+        note = note.sign(witness, at=AT)
+    state = read(update(world, AT), log.files(AT, note=note.encode())).state
+    with pytest.raises(TransparencyError, match="more than its signatures"):
+        find_directory(state, world.root)
+
+
 def test_a_state_with_a_gap_or_without_entries_is_refused() -> None:
     world = World()
     for number in range(3):
@@ -262,8 +327,11 @@ def test_a_file_that_is_missing_or_another_is_refused(path: str) -> None:
 
 def test_a_log_with_nothing_in_it_says_nothing() -> None:
     world = World()
+    reading = update(world, AT)
+    assert not reading.is_empty
     with pytest.raises(TransparencyError, match="says nothing"):
-        read(update(world, AT), world.directories.files(AT))
+        read(reading, world.directories.files(AT))
+    assert reading.is_empty
 
 
 def test_a_file_that_was_not_wanted_is_a_mistake_of_the_caller() -> None:
