@@ -465,4 +465,4 @@ def _require_state(state: LogState) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_log_witnesses_and_client_keep_their_word_whatever_happens(backend: str) -> None:
     made = type("Made", (Logs,), {"backend": backend})
-    run_state_machine_as_test(made, settings=settings(max_examples=25, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(made, settings=settings(max_examples=20, stateful_step_count=30, deadline=None))
