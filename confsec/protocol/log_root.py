@@ -100,6 +100,11 @@ class LogRoot:
     def __attrs_post_init__(self) -> None:
         check_name(self.name, "the name of a root")
         self.witnesses.require_quorum()
+        if self.witnesses.may_split:
+            raise ConfigError(
+                "two quorums of the root may have no witness in common", want="more than half of them",
+                hint="A log could show two readers two trees, though no witness does wrong",
+            )  # fmt: skip
         origins = [self.directory.origin, self.fleet.origin, *([self.artifacts] if self.artifacts else [])]
         if len(set(origins)) != len(origins):
             raise ConfigError("two logs of a root have one origin", hint="Each has a log of its own")

@@ -456,7 +456,7 @@ _SIMULATED: Final = "Nothing: the hardware is simulated. Whoever reads this can 
 _UNLOGGED: Final = "The directory file came from somebody who does not single its reader out."
 _LOGGED: Final = (
     "The root file is the one that others have: it names the logs, the witnesses, and who may speak of the service.",
-    "In every quorum of witnesses one is honest, also about the time.",
+    "Any two quorums of witnesses have one in common that is honest, also about the time.",
 )
 
 ASSUMPTIONS: Final = (

@@ -107,6 +107,15 @@ class WitnessPolicy:
                 hint="A log without witnesses can show every reader another tree",
             )  # fmt: skip
 
+    @property
+    def may_split(self) -> bool:
+        """Whether two quorums can have no witness in common: then a log can fork though no witness does wrong."""
+        split = {witness.name: False for witness in self.witnesses}
+        for group in self.groups:  # members stand before their group, and in one group each
+            both = sum(split[member] for member in group.members)
+            split[group.name] = 2 * group.threshold <= len(group.members) + both
+        return split.get(self.quorum, True)
+
     def find_log(self, origin: str) -> KnownLog:
         """Return the log with this origin. Raises `ConfigError`."""
         for log in self.logs:

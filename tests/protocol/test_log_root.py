@@ -55,6 +55,7 @@ def test_a_hasty_root_says_so() -> None:
         ('service.example/artifacts"', 'service.example/other"', "does not know this log"),
         ("quorum all", "quorum none", "asks no witness"),
         ("group all 2", "group all 4", "witness policy"),
+        ("group all 2", "group all 1", "no witness in common"),
         ('name = "service.example"', 'name = ""', "name"),
         ('name = "service.example"', 'name = "other.example"', "who may speak"),
         ("version = 1", "version = 1\nversion = 1", "not TOML"),

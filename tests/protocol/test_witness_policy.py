@@ -138,3 +138,34 @@ def test_any_bytes_give_a_policy_or_an_error(data: bytes) -> None:
     except ConfsecError:
         return
     assert WitnessPolicy.decode(policy.encode()) == policy
+
+
+@pytest.mark.parametrize(
+    ("groups", "splits"),
+    [
+        ("group q 2 a b c\nquorum q", False),
+        ("group q 1 a b c\nquorum q", True),
+        ("group q 2 a b c d\nquorum q", True),
+        ("group q 3 a b c d\nquorum q", False),
+        ("quorum a", False),
+        ("quorum none", True),
+        ("group x 1 a b\ngroup q 2 x c\nquorum q", False),
+        ("group x 1 a b\ngroup y 1 c d\ngroup q 2 x y\nquorum q", True),
+        ("group x 2 a b\ngroup y 2 c d\ngroup q 1 x y\nquorum q", True),
+        ("group x 1 a b\ngroup q all x c d\nquorum q", False),
+    ],
+)
+def test_quorums_that_share_nobody_are_found(groups: str, splits: bool) -> None:  # noqa: FBT001
+    """Also by trying every pair of sets of witnesses."""
+    signers = {name: Signer(f"{name}.example", KeyType.ED25519_COSIGNATURE, name.encode() * 32) for name in "abcd"}
+    text = "".join(f"witness {name} {each.key.encode()}\n" for name, each in signers.items()) + groups + "\n"
+    policy = WitnessPolicy.decode(text.encode())
+    assert policy.may_split is splits
+    now = datetime(2026, 11, 28, tzinfo=UTC)
+    sets = [{name: now for place, name in enumerate("abcd") if number >> place & 1} for number in range(16)]
+    disjoint = any(
+        policy.known_since(one) and policy.known_since(other) and one.keys().isdisjoint(other)
+        for one in sets
+        for other in sets
+    )
+    assert disjoint is (splits and policy.quorum != "")
