@@ -9,7 +9,7 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from confsec.backends import system
 from confsec.backends.api import Clock, Headers, HttpRequest, HttpResponse, Transport, header
@@ -29,6 +29,8 @@ from confsec.errors import (
     DecodeError,
     LimitError,
     LocalProtocolError,
+    PeerError,
+    TransportError,
     UnknownKeyError,
 )
 from confsec.issuer_client import IssuerClient
@@ -63,6 +65,9 @@ MAX_REQUEST: Final = (8 << 20) - (64 << 10)
 
 MAX_ANSWER: Final = 64 << 20
 """An answer that `request` gathers has at most 64 MiB; `stream` has no limit."""
+
+_READ_PAUSE: Final = timedelta(hours=1)
+"""The log of directories is read at most so often: a directory that is new today takes effect in an hour."""
 
 EXTENSION: Final = "confsec"
 """The key under which a response's extensions hold its `PrivateInfo`."""
@@ -150,6 +155,7 @@ class Client:
         self._newest = NewestSeen()  # of the client and not of a session: a new directory makes a new session
         self._refreshing = anyio.Lock()
         self._reading = anyio.Lock()
+        self._reloading = anyio.Lock()
         self._loaded: _Loaded | None = None
 
     async def __aenter__(self) -> Self:
@@ -220,7 +226,7 @@ class Client:
             exchange = await self._begin(attempt, loaded, request)
         except UnknownKeyError:
             await attempt.aclose()
-            loaded = await self._reload(loaded)
+            loaded = await self._renew(loaded)
             await self._refresh(loaded, stale=fleet)
             return await self._begin(stack, loaded, request)
         except BaseException:
@@ -294,7 +300,7 @@ class Client:
             return
 
         async def newest() -> IssuerEntry:
-            return (await self._reload(loaded)).directory.issuer or issuer
+            return (await self._renew(loaded)).directory.issuer or issuer
 
         await self._wallet.keep_filled(newest, self._issuer_client(loaded, issuer, self._wallet))
 
@@ -313,8 +319,14 @@ class Client:
                 return
             if loaded.root is None:
                 await self._fetch_all(loaded, session.fetch_fleet(now=self._clock()))
-            else:
+                return
+            before = session.fleet_id
+            try:
                 await self._memory.advance(loaded.root.fleet.origin, partial(self._fetch_logged, loaded))
+            except BaseException:
+                if session.fleet_id != before:
+                    session.forget_fleet()  # what is not remembered is not used
+                raise
 
     async def _fetch_logged(self, loaded: _Loaded, fleet_log: TrustedLog) -> _Fetched:
         await self._fetch_all(loaded, loaded.session.fetch_fleet(now=self._clock(), fleet_log=fleet_log))
@@ -365,11 +377,11 @@ class Client:
         """Have a fleet record that is fresh enough. If the gateway has new keys, read the directory again, once."""
         loaded = await self._load()
         if loaded.is_old(self._clock()):
-            loaded = await self._reload(loaded)
+            loaded = await self._reload_or_keep(loaded)
         try:
             await self._refresh(loaded, stale=b"")
         except UnknownKeyError:
-            loaded = await self._reload(loaded)
+            loaded = await self._renew(loaded)
             await self._refresh(loaded, stale=b"")
         return loaded
 
@@ -380,12 +392,36 @@ class Client:
                 self._loaded = self._make(source)
         return self._loaded
 
+    async def _renew(self, loaded: _Loaded) -> _Loaded:
+        """Read the directory again, since a peer says that it has other keys.
+
+        One in a log only if that was long ago: new keys are there an hour before they are used, and who could make a
+        client read when he likes could tell from its address whose request he has before him.
+        """
+        if loaded.root is not None and self._clock() - loaded.read_at < loaded.pause:
+            return loaded
+        return await self._reload(loaded)
+
+    async def _reload_or_keep(self, loaded: _Loaded) -> _Loaded:
+        """Read the directory again; as long as the witnesses' word for it counts, go on without if that cannot be."""
+        try:
+            return await self._reload(loaded)
+        except (TransportError, PeerError):
+            now = self._clock()
+            if not loaded.counts(now):
+                raise
+            if self._loaded is loaded:
+                self._loaded = evolve(loaded, read_at=now)
+            return self._loaded or loaded
+
     async def _reload(self, loaded: _Loaded) -> _Loaded:
-        """Read the directory again: the gateway's keys may have changed."""
-        source = await self._read_service()
-        if self._loaded is loaded and source != loaded.source:
-            self._loaded = self._make(source)
-        return self._loaded or loaded
+        """Read the directory again, unless another task has."""
+        async with self._reloading:
+            if self._loaded is loaded:
+                source = await self._read_service()
+                same = source == loaded.source
+                self._loaded = evolve(loaded, read_at=self._clock()) if same else self._make(source)
+            return self._loaded or loaded
 
     async def _read_service(self) -> ServiceDirectory | LoggedDirectory:
         async with self._reading:
@@ -429,9 +465,26 @@ class _Loaded:
         """The root, where the directory is in a log."""
         return self.source.root if isinstance(self.source, LoggedDirectory) else None
 
+    @property
+    def pause(self) -> timedelta:
+        """How long a log is not read again, whoever asks for it."""
+        return min(_READ_PAUSE, self.root.directory.maximum_age / 4) if self.root else timedelta(0)
+
     def is_old(self, now: datetime) -> bool:
         """Tell whether the directory's log is to be read again: in half the time that the witnesses' word counts."""
-        return self.root is not None and now - self.read_at >= self.root.directory.maximum_age / 2
+        if not isinstance(self.source, LoggedDirectory) or now - self.read_at < self.pause:
+            return False
+        found = self.source.in_effect
+        half = self.source.root.directory.maximum_age / 2
+        return now - found.checkpoint.fresh_since >= half or now >= found.valid_until
+
+    def counts(self, now: datetime) -> bool:
+        """Tell whether requests may still be sealed under the directory."""
+        if not isinstance(self.source, LoggedDirectory):
+            return True
+        found, root = self.source.in_effect, self.source.root
+        lasts = root.directory.maximum_age - root.fleet.epoch
+        return now - found.checkpoint.fresh_since < lasts and now < found.valid_until
 
 
 @frozen

@@ -13,7 +13,7 @@ from attrs import frozen
 from confsec.backends.api import Clock, HttpRequest, Transport
 from confsec.backends.log_source import HttpLogSource, read_log
 from confsec.backends.trusted_logs import SqliteTrustedLogs
-from confsec.errors import ConfigError, LimitError, PeerError
+from confsec.errors import ConfigError, LimitError, PeerError, TransparencyError
 from confsec.protocol import toml_general
 from confsec.protocol.directory import MAX_DIRECTORY, ServiceDirectory, check_web_url
 from confsec.protocol.log_root import LogRoot
@@ -22,7 +22,7 @@ from confsec.protocol.service_logs import LoggedDirectory
 from confsec.protocol.state_reader import Firsts, StateNews, StateUpdate
 from confsec.protocol.transparency import TrustedLog
 
-__all__ = ["Service", "ServiceReader"]
+__all__ = ["Service", "ServiceReader", "read_description"]
 
 Service: TypeAlias = str | Path | ServiceDirectory | LogRoot
 """Where a service is described: a root, or the path of its file; else the path of a directory file, its URL, or the
@@ -99,7 +99,11 @@ class ServiceReader:
             )  # fmt: skip
             news = await read_log(update, HttpLogSource(root.directory.url, self._transport()).fetch)
             directory = LoggedDirectory(root, news.state)
-            _ = directory.in_effect
+            if self._now() >= directory.in_effect.valid_until:
+                raise TransparencyError(
+                    "the directory has ended, and there is no newer one", got=directory.in_effect.valid_until,
+                    hint="Its operator has to log a new one",
+                )  # fmt: skip
             return _Read(directory, news)
 
         return (await self._memory.advance(root.directory.origin, step)).directory
@@ -107,7 +111,8 @@ class ServiceReader:
     def _say_first_contact(self, root: LogRoot) -> None:
         self.first_contact = True
         _log.warning(
-            "first contact with %s: only its root file vouches for its logs. Compare the digest with others: %s",
+            "first contact with %s: only its root file vouches for its logs. "
+            "Compare its digest with others, who have to have the same: %s",
             root.name,
             root.digest.hex(),
         )
@@ -133,8 +138,13 @@ async def _read_file(path: Path) -> LogRoot | ServiceDirectory:
             f"the description of the service {path} cannot be read: {exc.strerror}",
             hint="Name the root file that the operator of the service published, or a directory file",
         ) from exc
-    text = _text(data, str(path))
-    if "witnesses" in toml_general.decode(text, what=f"the file {path}"):
+    return read_description(data, str(path))
+
+
+def read_description(data: bytes, source: str) -> LogRoot | ServiceDirectory:
+    """Read the file that describes a service: a root file has `witnesses`. Raises `ConfigError` with the key."""
+    text = _text(data, source)
+    if "witnesses" in toml_general.decode(text, what=f"the file {source}"):
         return LogRoot.from_toml(text)
     return ServiceDirectory.from_toml(text)
 

@@ -273,6 +273,10 @@ class ClientSession:
         """What to remember of the fleet's log; None where there is none, or nothing was read yet."""
         return self._fleet_log
 
+    def forget_fleet(self) -> None:
+        """Trust nothing any more, until the next fleet record. Exchanges that have begun go on."""
+        self._fleet = None
+
     def fetch_fleet(self, *, now: datetime, fleet_log: TrustedLog | None = None) -> list[SessionEvent]:
         """Ask for the newest fleet record. A fetch that is under way is dropped.
 
