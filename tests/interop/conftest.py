@@ -36,7 +36,7 @@ def fill_cell(record_property: Callable[[str, object], None]) -> FillCell:
 
     def fill(program: Program | str, form: str, suite: object, direction: str) -> None:
         name = program if isinstance(program, str) else program.name
-        record_property(_CELL, (_Line(name, form, str(suite)), direction))
+        record_property(_CELL, [name, form, str(suite), direction])  # plain, since it crosses processes
 
     return fill
 
@@ -82,7 +82,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in terminalreporter.stats.get(outcome, []):
             for name, value in getattr(report, "user_properties", ()):
                 if name == _CELL:
-                    line, direction = value
+                    *where, direction = value
+                    line = _Line(*where)
                     cells.setdefault(line, {})[direction] = word
                     if word == "missing":
                         reasons[f"{line.peer}: {report.wasxfail}"] = None
