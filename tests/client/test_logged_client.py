@@ -107,7 +107,7 @@ async def test_a_log_that_stands_still_is_not_asked_again_and_again() -> None:
     setting = Setting()
     await setting.ask()
     frozen = setting.service.world.directories.files(setting.service.now)
-    setting.service.world.directories.files = lambda _at, **_: frozen  # type: ignore[method-assign,misc]
+    setting.service.world.directories.files = lambda _at, **_: frozen  # type: ignore[method-assign]
     setting.pass_time(13 * HOUR)
     assert [await setting.ask() for _ in range(3)] == [1, 0, 0]
 
@@ -128,7 +128,7 @@ async def test_an_old_word_is_renewed_when_it_is_old_and_not_by_when_it_was_read
     setting = Setting()
     log = setting.service.world.directories
     old = log.files(setting.service.now - 20 * HOUR)
-    log.files, true = (lambda _at, **_: old), log.files  # type: ignore[method-assign,misc,assignment]
+    log.files, true = (lambda _at, **_: old), log.files  # type: ignore[method-assign]
     await setting.ask()
     log.files = true  # type: ignore[method-assign]
     setting.pass_time(5 * HOUR)
@@ -180,7 +180,7 @@ async def test_a_word_that_is_too_old_is_refused_at_first_contact() -> None:
     setting = Setting()
     log = setting.service.world.directories
     old = log.files(setting.service.now - DAY - MINUTE)
-    log.files = lambda _at, **_: old  # type: ignore[method-assign,misc]
+    log.files = lambda _at, **_: old  # type: ignore[method-assign]
     with pytest.raises(StaleLogError):
         await setting.ask()
 
