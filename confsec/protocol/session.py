@@ -243,7 +243,6 @@ class ClientSession:
         self._logged = directory if isinstance(directory, LoggedDirectory) else None
         self._directory = directory.in_effect.directory if isinstance(directory, LoggedDirectory) else directory
         self._fleet_log: TrustedLog | None = None
-        self._reading: LogReading | None = None
         self._policy = policy
         self._randbytes = randbytes
         self._candidates = candidates
@@ -283,7 +282,7 @@ class ClientSession:
         `fleet_log` is what is remembered of the fleet's log, if not by this session.
         """
         self._fetches.clear()
-        self._coming = self._reading = None
+        self._coming = None
         if self._logged is None:
             return [self._begin_fetch(FLEET_PATH, MAX_FLEET_RECORD)]
         log = self._logged.root.fleet
@@ -291,8 +290,7 @@ class ClientSession:
         update = StateUpdate(
             trusted, self._logged.root.witnesses, at=now, maximum_age=log.epoch, entries=2, firsts=Firsts.NEWEST
         )
-        self._reading = LogReading(self._logged, update)
-        return self._read_on(self._reading)
+        return self._read_on(LogReading(self._logged, update))
 
     def request(
         self, request: Request, *, now: datetime, authorization: str = "", token_use: TokenUse = TokenUse.NONE
@@ -334,8 +332,8 @@ class ClientSession:
         fetch = self._fetches.pop(exchange, None)
         if fetch is None:
             raise LocalProtocolError("there is no such exchange", got=exchange)
-        if fetch.of_log:
-            return self._receive_file(fetch)
+        if fetch.reading is not None:
+            return self._receive_file(fetch, fetch.reading)
         if fetch.of_record:
             return self._receive_fleet(fetch.receive_eof(), now, fetch.logs)
         # The other file of a node that was left out may come when the record is in use already.
@@ -382,17 +380,13 @@ class ClientSession:
         if wanted or reading.update.wanted:
             return [self._begin_fetch(path, body_limit(path), reading) for path in wanted]
         news = reading.update.finish()
-        self._reading = None
         logs = ServiceLogs(reading.directory, news.state)
         digest = logs.fleet_in_effect.digest
         self._fleet_log = news.trusted
         return [self._begin_fetch(f"{FLEET_PATH}/{digest.hex()}", MAX_FLEET_RECORD, logs=logs)]
 
-    def _receive_file(self, fetch: FileFetch) -> list[SessionEvent]:
-        """Take a file of the fleet's log. One for a reading that was dropped meanwhile changes nothing."""
-        reading = fetch.reading
-        if reading is None or reading is not self._reading:
-            return []
+    def _receive_file(self, fetch: FileFetch, reading: LogReading) -> list[SessionEvent]:
+        """Take a file of the fleet's log."""
         content = fetch.receive_file()
         if content is None:
             reading.update.missing(fetch.path)

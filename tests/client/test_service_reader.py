@@ -139,6 +139,17 @@ async def test_what_is_refused_is_not_remembered() -> None:
         assert not (await memory.read(origin)).size
 
 
+async def test_a_directory_that_ended_since_the_witnesses_were_asked_is_refused() -> None:
+    wire = LoggedWire()
+    wire.service.now += timedelta(days=28)  # it is valid for 30 days, and was logged two days before
+    wire.overlay = {"checkpoint": wire.service.world.directories.note(wire.service.now - HOUR)}
+    async with remembering() as memory:
+        with pytest.raises(TransparencyError, match="the directory has ended"):
+            await wire.reader(memory=memory).read()
+        wire.service.now -= timedelta(seconds=1)
+        await wire.reader(memory=memory).read()
+
+
 async def test_a_log_that_leads_elsewhere_is_not_followed() -> None:
     wire = LoggedWire()
     async with remembering() as memory:

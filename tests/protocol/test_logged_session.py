@@ -177,6 +177,18 @@ def test_a_reading_that_was_dropped_changes_nothing() -> None:
         service.run(session, [first])
 
 
+def test_a_fleet_that_could_not_be_remembered_is_forgotten() -> None:
+    service = LoggedService()
+    session = service.session()
+    service.refresh(session)
+    session.forget_fleet()
+    assert session.needs_fleet(service.now)
+    with pytest.raises(LocalProtocolError, match="no fleet record"):
+        service.sealed(session)
+    service.refresh(session)
+    service.sealed(session)
+
+
 def test_a_directory_whose_time_is_over_opens_no_session() -> None:
     service = LoggedService()
     service.now += 40 * DAY
