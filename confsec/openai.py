@@ -8,6 +8,7 @@ says about the caller is the caller's own affair; `confsec.privacy_hints` lists 
 from __future__ import annotations
 
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from confsec.backends.httpx import async_transport, transport
@@ -42,19 +43,26 @@ class OpenAI(openai.OpenAI):
     """`openai.OpenAI` over a private service."""
 
     def __init__(
-        self, *, service: Service | Client, policy: Policy = PRODUCTION, api_key: str | None = None, **options: Any
+        self,
+        *,
+        service: Service | Client,
+        policy: Policy = PRODUCTION,
+        pin: bytes = b"",
+        memory: Path | None = None,
+        api_key: str | None = None,
+        **options: Any,
     ) -> None:
         """Prepare a client; the first request reads the directory.
 
-        `service` and `policy` are those of `confsec.Client`; a `Client` made before brings its own policy and is handed
-        over. `options` are the other arguments of `openai.OpenAI`. Raises `ConfigError` for those that would send
-        requests elsewhere.
+        `service`, `policy`, `pin` and `memory` are those of `confsec.Client`; a `Client` made before brings its own and
+        is handed over. `options` are the other arguments of `openai.OpenAI`. Raises `ConfigError` for those that would
+        send requests elsewhere, and for `pin` or `memory` beside a `Client`.
         """
         self._service = service
         self._policy = policy
         http_client = _private_client(options, _PrivateClient)
         if http_client is None:
-            http_client = _PrivateClient(transport=transport(_client(service, policy)), trust_env=False)
+            http_client = _PrivateClient(transport=transport(_client(service, policy, pin, memory)), trust_env=False)
         super().__init__(api_key=api_key or API_KEY, base_url=BASE_URL, http_client=http_client, **options)
 
     if not TYPE_CHECKING:  # a checker sees the arguments of the class above
@@ -73,14 +81,23 @@ class AsyncOpenAI(openai.AsyncOpenAI):
     """`openai.AsyncOpenAI` over a private service, on asyncio and on trio."""
 
     def __init__(
-        self, *, service: Service | Client, policy: Policy = PRODUCTION, api_key: str | None = None, **options: Any
+        self,
+        *,
+        service: Service | Client,
+        policy: Policy = PRODUCTION,
+        pin: bytes = b"",
+        memory: Path | None = None,
+        api_key: str | None = None,
+        **options: Any,
     ) -> None:
         """Prepare a client, as `OpenAI` does."""
         self._service = service
         self._policy = policy
         http_client = _private_client(options, _AsyncPrivateClient)
         if http_client is None:
-            http_client = _AsyncPrivateClient(transport=async_transport(_client(service, policy)), trust_env=False)
+            http_client = _AsyncPrivateClient(
+                transport=async_transport(_client(service, policy, pin, memory)), trust_env=False
+            )
         super().__init__(api_key=api_key or API_KEY, base_url=BASE_URL, http_client=http_client, **options)
 
     if not TYPE_CHECKING:
@@ -130,8 +147,14 @@ def _private_client(options: dict[str, Any], ours: type[Any]) -> Any:
     return http_client
 
 
-def _client(service: Service | Client, policy: Policy) -> Client:
-    return service if isinstance(service, Client) else Client(service, policy=policy)
+def _client(service: Service | Client, policy: Policy, pin: bytes, memory: Path | None) -> Client:
+    if not isinstance(service, Client):
+        return Client(service, policy=policy, pin=pin, memory=memory)
+    if pin or memory:
+        raise ConfigError(
+            "a client that was made before has its own pin and memory", hint="Give them to confsec.Client"
+        )
+    return service
 
 
 def _remember(result: Any, response: httpx2.Response) -> Any:

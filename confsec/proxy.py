@@ -76,9 +76,13 @@ def _listen_host(value: str) -> None:
 class ProxyConfig(RoleConfig):
     """How the proxy listens, and which service it speaks to."""
 
-    service: str = setting(help="The service: the path or the URL of its directory file.")
+    service: str = setting(help="The service: its root file; or the path or the URL of a directory file.")
     policy: str = setting("", help="Judge the service by this policy file (TOML) instead of the production policy.")
     wallet: str = setting("", help="The file with the wallet's tokens, for a service that takes tokens.")
+    memory: str = setting(
+        "",
+        help="Where to remember how far the service's logs had grown; by default $XDG_STATE_HOME/confsec/logs.db.",
+    )
     unsafe_unattested: bool = setting(False, help="Accept a service that shows no evidence of what it runs.")
     unsafe_simulated: bool = setting(False, help="Accept a service whose TEEs are simulated: it proves nothing.")
     host: str = setting("127.0.0.1", help="The loopback address to listen on.", check=_listen_host)

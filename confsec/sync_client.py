@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, final
 
@@ -47,13 +48,15 @@ class SyncResponse:
 class SyncClient:
     """A client of one service. Its thread starts with the first request and ends with `close`, or with the program."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is named by its caller, and has a default that is safe
         self,
         service: Service,
         *,
         policy: Policy = PRODUCTION,
         candidates: int = DEFAULT_CANDIDATES,
         wallet: Wallet | None = None,
+        pin: bytes = b"",
+        memory: Path | None = None,
         transport: Transport | None = None,
         source_address: str | None = None,
         backend: Literal["asyncio", "trio"] = "asyncio",
@@ -64,6 +67,8 @@ class SyncClient:
             policy=policy,
             candidates=candidates,
             wallet=wallet,
+            pin=pin,
+            memory=memory,
             transport=transport,
             source_address=source_address,
         )
@@ -80,6 +85,11 @@ class SyncClient:
     def close(self) -> None:
         """Cancel what is under way, close the connections and end the thread. Idempotent."""
         self._thread.close()
+
+    @property
+    def first_contact(self) -> bool:
+        """Whether nothing was remembered of the service's logs: see `Client.first_contact`."""
+        return self._client.first_contact
 
     def request(
         self, method: str, path: str, *, json: object = None, content: bytes = b"", headers: Headers = ()

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "router": "Run a router: it brings sealed requests to nodes.",
     "issuer": "Run an issuer: it sells tokens, and does not see where they are spent.",
     "node": "Run a node: it opens sealed requests and asks an engine.",
+    "root": "Look into the root file of a service, and make one.",
     "statement": "Sign statements about services, images and models, and check them.",
     "log": "Run a transparency log, append to it, and check what it shows.",
     "witness": "Run a witness: it cosigns that a log only grew.",

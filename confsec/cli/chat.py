@@ -14,12 +14,14 @@ import click
 from confsec.backends.api import HttpRequest, header
 from confsec.cli.output import write_bytes
 from confsec.cli.service import (
+    MEMORY_HELP,
     POLICY_HELP,
     SERVICE_HELP,
     SIMULATED_HELP,
     UNSAFE_HELP,
     WALLET_HELP,
     choose_policy,
+    name_service,
     open_wallet,
 )
 from confsec.errors import ConfigError, DecodeError, EngineError, LimitError
@@ -42,15 +44,17 @@ _MAX_ERROR: Final = 300
 @click.option("--unsafe-unattested", is_flag=True, help=UNSAFE_HELP)
 @click.option("--unsafe-simulated", is_flag=True, help=SIMULATED_HELP)
 @click.option("--wallet", "wallet_file", default="", metavar="FILE", help=WALLET_HELP)
+@click.option("--memory", default="", metavar="FILE", help=MEMORY_HELP)
 @click.option("--model", metavar="NAME", help="The model; by default the first that the service has.")
 @click.option("--prompt", metavar="TEXT", help="Ask this, print the answer, and end.")
 @click.option(
     "--proof", type=click.Path(path_type=Path), metavar="FILE", help="Write the Proof of each answer to FILE."
 )
-def command(
+def command(  # noqa: PLR0913 - one for each option
     service: str,
     policy_file: str,
     wallet_file: str,
+    memory: str,
     model: str | None,
     prompt: str | None,
     proof: Path | None,
@@ -70,7 +74,8 @@ def command(
     if prompt is not None and not prompt.strip():
         raise ConfigError("the prompt is empty", hint="Say something: --prompt TEXT")
     policy = choose_policy(policy_file, unsafe_unattested=unsafe_unattested, unsafe_simulated=unsafe_simulated)
-    with SyncClient(service, policy=policy, wallet=open_wallet(wallet_file)) as client:
+    named = name_service(service, memory)
+    with SyncClient(named.service, policy=policy, wallet=open_wallet(wallet_file), memory=named.memory) as client:
         conversation = _Conversation(client, model or _first_model(client))
         for question in _questions() if prompt is None else [prompt]:
             _report(conversation.ask(question), proof)

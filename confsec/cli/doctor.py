@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,15 +14,29 @@ import click
 
 from confsec.backends import system
 from confsec.backends.http import HttpLimits, HttpTransport
+from confsec.backends.trusted_logs import SqliteTrustedLogs
 from confsec.cli.fetch import fetch
-from confsec.cli.output import console, print_json, read_bytes, run_async
-from confsec.cli.service import POLICY_HELP, SERVICE_HELP, SIMULATED_HELP, UNSAFE_HELP, choose_policy
+from confsec.cli.output import console, print_json, read_bytes, read_root, run_async
+from confsec.cli.service import (
+    MEMORY_HELP,
+    POLICY_HELP,
+    SERVICE_HELP,
+    SIMULATED_HELP,
+    UNSAFE_HELP,
+    choose_policy,
+    default_memory,
+    is_url,
+)
 from confsec.doctor import machine, versions
 from confsec.doctor.findings import Finding, Level, info, ok, warning
+from confsec.doctor.logs import look_at_logs
 from confsec.doctor.service import look_at_service
+from confsec.errors import ConfigError
 from confsec.privacy_hints import IDENTIFYING_FIELDS, identifying_fields
 from confsec.protocol.directory import MAX_DIRECTORY
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.policy import Policy
+from confsec.protocol.transparency import TrustedLog
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -41,6 +56,7 @@ _HEADINGS: Final = {
     "entropy": "randomness",
     "limits": "limits",
     "environment": "environment",
+    "logs": "the logs of the service",
     "service": "the service, step by step",
     "request": "what requests say about you",
 }
@@ -49,6 +65,14 @@ _LIMITS: Final = HttpLimits(read_timeout=20.0)
 
 @click.command(name="doctor")
 @click.option("--service", metavar="FILE|URL", help=f"Visit this one too. {SERVICE_HELP}")
+@click.option("--memory", default="", metavar="FILE", help=MEMORY_HELP)
+@click.option(
+    "--root",
+    "root_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="On the machine of a node or a router: look at the logs of this root file.",
+)
 @click.option("--policy", "policy_file", default="", metavar="FILE", help=POLICY_HELP)
 @click.option("--unsafe-unattested", is_flag=True, help=UNSAFE_HELP)
 @click.option("--unsafe-simulated", is_flag=True, help=SIMULATED_HELP)
@@ -61,8 +85,10 @@ _LIMITS: Final = HttpLimits(read_timeout=20.0)
     help="A request body (JSON) as your program sends it: does it name you?",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(
+def command(  # noqa: PLR0913 - one for each option
     service: str | None,
+    memory: str,
+    root_file: Path | None,
     policy_file: str,
     ports: tuple[int, ...],
     body_file: Path | None,
@@ -76,6 +102,7 @@ def command(
     \b
     confsec doctor
     confsec doctor --service service.toml --unsafe-unattested
+    confsec doctor --root root.toml
     confsec doctor --port 8001 --port 8002
     confsec doctor --request body.json --json
 
@@ -85,13 +112,19 @@ def command(
     """  # noqa: D301 - click keeps lines as they are after a backspace
     policy = choose_policy(policy_file, unsafe_unattested=unsafe_unattested, unsafe_simulated=unsafe_simulated)
     body = read_bytes(body_file, "the request body") if body_file else None
-    findings = [*_look_here(ports), *look_at_body(body), *(_visit(service, policy) if service else ())]
+    if service and root_file:
+        raise ConfigError("--service and --root exclude each other", hint="--service takes a root file too")
+    findings = [*_look_here(ports), *look_at_body(body)]
+    if service:
+        findings += _visit(service, policy, Path(memory) if memory else default_memory())
+    if root_file:
+        findings += _look_at_root(read_root(root_file))
     findings.sort(key=lambda finding: list(_HEADINGS).index(finding.area))
     all_is_well = all(finding.level is not Level.PROBLEM for finding in findings)
     if as_json:
         print_json({"ok": all_is_well, "findings": [finding.to_json() for finding in findings]})
     else:
-        _print(findings, visited=bool(service))
+        _print(findings, visited=bool(service or root_file))
     return 0 if all_is_well else 1
 
 
@@ -119,17 +152,40 @@ def _look_here(ports: Sequence[int]) -> Iterator[Finding]:
     yield from machine.look_at_environment(os.environ)
 
 
-def _visit(service: str, policy: Policy) -> list[Finding]:
+def _look_at_root(root: LogRoot) -> list[Finding]:
+    async def look() -> list[Finding]:
+        transport = HttpTransport(_LIMITS)
+        try:
+            return await look_at_logs(root, transport, system.now)
+        finally:
+            await transport.aclose()
+
+    return run_async(look)
+
+
+async def _recall(memory: Path, origin: str) -> TrustedLog:
+    """Return what is remembered of a log. A memory that does not exist is not made."""
+    if not await anyio.Path(memory).exists():
+        return TrustedLog(origin)
+    logs = SqliteTrustedLogs(memory)
+    await logs.open()
+    try:
+        return await logs.read(origin)
+    finally:
+        await logs.aclose()
+
+
+def _visit(service: str, policy: Policy, memory: Path) -> list[Finding]:
     async def visit() -> list[Finding]:
         transport = HttpTransport(_LIMITS)
 
         async def read() -> bytes:
-            if service.startswith(("http://", "https://")):
+            if is_url(service):
                 return await fetch(transport, service, what="the directory", limit=MAX_DIRECTORY)
             return await anyio.to_thread.run_sync(read_bytes, Path(service), "the directory")
 
         try:
-            return await look_at_service(read, policy, transport)
+            return await look_at_service(read, policy, transport, remembered=partial(_recall, memory))
         finally:
             await transport.aclose()
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 from attrs import frozen
 
-from confsec.cli.output import console, find_policy, print_json, read_bytes, read_policy
+from confsec.cli.output import console, find_policy, print_json, read_bytes, read_policy, read_root
 from confsec.cli.printable import printable
 from confsec.cli.proof_view import number, shortened
-from confsec.errors import AppraisalError, ConfigError, DecodeError, EvidenceError, ProofError, UnsupportedError
+from confsec.errors import AppraisalError, ConfigError, ConfsecError, DecodeError
 from confsec.protocol.appraisal import appraise_evidence
 from confsec.protocol.binding import Mode
 from confsec.protocol.checks import Check, Status
 from confsec.protocol.cmw import Endorsements, Evidence
 from confsec.protocol.epoch import Epoch
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.manifest import Freshness
 from confsec.protocol.policy import Policy
 from confsec.protocol.proof import Proof, replay_proof
+from confsec.protocol.service_state import read_epoch
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,10 +107,19 @@ def _verdict(*, accepted: bool) -> str:
     "--current", metavar="FILE|NAME", help="The policy until now, if it is not the one that each Proof names."
 )
 @click.option(
+    "--root",
+    "root_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The root file of the service that saved evidence is from, if its epochs are those of a log.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object, with every check that says something else."
 )
 @click.option("--all", "every", is_flag=True, help="Show checks with the same outcome too, if they say something else.")
-def try_command(new: Path, against: Path, current: str | None, *, as_json: bool, every: bool) -> int:
+def try_command(
+    new: Path, against: Path, current: str | None, root_file: Path | None, *, as_json: bool, every: bool
+) -> int:
     """Show what would change with the policy NEW.toml, and why.
 
     DIR holds Proofs (NAME.cbor), or evidence as `confsec policy fetch` writes it (NAME.evidence, NAME.endorsements and
@@ -117,11 +128,13 @@ def try_command(new: Path, against: Path, current: str | None, *, as_json: bool,
     \b
     confsec policy try new.toml --against evidence/
     confsec policy try new.toml --against evidence/ --current old.toml
+    confsec policy try new.toml --against evidence/ --current old.toml --root service.toml
 
     Exit status: 0 nothing that was trusted becomes refused, 1 something does, 2 wrong input.
     """  # noqa: D301 - click keeps lines as they are after a backspace
     policy = read_policy(new)
-    found = list(_compare_folder(against, find_policy(current) if current else None, policy))
+    root = read_root(root_file) if root_file else None
+    found = list(_compare_folder(against, _Trial(find_policy(current) if current else None, policy, root)))
     if not found:
         raise ConfigError(f"there is no evidence in {against}", want=f"NAME{_PROOF}, or NAME{_EVIDENCE} and its files")
     lost = [each for each in found if each.is_lost]
@@ -135,7 +148,19 @@ def try_command(new: Path, against: Path, current: str | None, *, as_json: bool,
 # --- Appraising twice -------------------------------------------------------------------------------------------------
 
 
-def _compare_folder(folder: Path, current: Policy | None, new: Policy) -> Iterator[Comparison]:
+@frozen
+class _Trial:
+    """What evidence is appraised under."""
+
+    current: Policy | None
+    """The policy until now; None for the one that each Proof names."""
+
+    new: Policy
+    root: LogRoot | None
+    """What beacons of a log are read under."""
+
+
+def _compare_folder(folder: Path, trial: _Trial) -> Iterator[Comparison]:
     """Yield everything in a folder. Raises `ConfigError` for what cannot be read."""
     try:
         files = sorted(each for each in folder.iterdir() if each.is_file())
@@ -144,28 +169,21 @@ def _compare_folder(folder: Path, current: Policy | None, new: Policy) -> Iterat
     readers = {_PROOF: _compare_proof, _EVIDENCE: _compare_evidence}
     for file in files:
         if file.suffix in readers:
-            yield from _readable(file, readers[file.suffix], current, new)
+            try:
+                yield from list(readers[file.suffix](file, trial))
+            except ConfigError:
+                raise
+            except ConfsecError as exc:
+                raise ConfigError(f"{file} cannot be appraised: {exc}") from exc
 
 
-def _readable(
-    file: Path,
-    compare: Callable[[Path, Policy | None, Policy], Iterable[Comparison]],
-    current: Policy | None,
-    new: Policy,
-) -> list[Comparison]:
-    try:
-        return list(compare(file, current, new))
-    except (DecodeError, EvidenceError, ProofError, UnsupportedError) as exc:
-        raise ConfigError(f"{file} cannot be appraised: {exc}") from exc
-
-
-def _compare_proof(file: Path, current: Policy | None, new: Policy) -> Iterator[Comparison]:
+def _compare_proof(file: Path, trial: _Trial) -> Iterator[Comparison]:
     """Yield the fleet of a Proof, then each candidate."""
     from confsec.tee.registry import POLICIES
 
     data = read_bytes(file, "the Proof")
-    old, proof = replay_proof(data, POLICIES, policy=current), replay_proof(data, POLICIES, policy=new)
-    policies = (old.contents.policy, new)
+    old, proof = replay_proof(data, POLICIES, policy=trial.current), replay_proof(data, POLICIES, policy=trial.new)
+    policies = (old.contents.policy, trial.new)
     yield _comparison(file.name, "", (old.checks, proof.checks), policies)
     yield from _compare_nodes(file.name, old, proof, policies)
 
@@ -175,19 +193,33 @@ def _compare_nodes(file: str, old: Proof, new: Proof, policies: tuple[Policy, Po
         yield _comparison(file, before.node_id.hex(), (before.checks, after.checks), policies)
 
 
-def _compare_evidence(file: Path, current: Policy | None, new: Policy) -> Iterator[Comparison]:
+def _compare_evidence(file: Path, trial: _Trial) -> Iterator[Comparison]:
     """Yield one node whose evidence was saved beside its endorsements and its epoch."""
+    current, new = trial.current, trial.new
     if current is None:
         raise ConfigError(f"{file} does not say under which policy it was trusted", hint="Say it: --current OLD.toml")
     evidence = Evidence.decode(read_bytes(file, "the evidence"))
     beside = Endorsements.decode(read_bytes(file.with_suffix(_ENDORSEMENTS), "the endorsements"))
-    epoch = Epoch.from_beacon(read_bytes(file.with_suffix(_BEACON), "the beacon"))
+    epoch = _read_epoch(file.with_suffix(_BEACON), trial.root)
     expected = Freshness(Mode.EPOCH, epoch.nonce)
     old, appraised = (
-        appraise_evidence(evidence, beside, expected=expected, policy=policy, at=epoch.began)
+        appraise_evidence(evidence, beside, expected=expected, policy=policy, at=epoch.began, root=trial.root)
         for policy in (current, new)
     )
     yield _comparison(file.name, old.node_id.hex(), (old.checks, appraised.checks), (current, new))
+
+
+def _read_epoch(file: Path, root: LogRoot | None) -> Epoch:
+    """Read a beacon: of the operator's clock, or of a log, which takes the root of its service."""
+    beacon = read_bytes(file, "the beacon")
+    try:
+        return Epoch.from_beacon(beacon)
+    except DecodeError as exc:
+        if root is None:
+            raise ConfigError(
+                f"the beacon {file} is of no clock", hint="Is it a log's? Say under which --root"
+            ) from exc
+    return read_epoch(beacon, root)
 
 
 def _comparison(

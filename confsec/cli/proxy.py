@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from confsec.cli.role_commands import role_command
-from confsec.cli.service import choose_policy, open_wallet
+from confsec.cli.service import choose_policy, name_service, open_wallet
 from confsec.client import Client
 from confsec.proxy import Proxy, ProxyConfig
 
@@ -16,7 +16,9 @@ def _proxy(config: ProxyConfig) -> Proxy:
     policy = choose_policy(
         config.policy, unsafe_unattested=config.unsafe_unattested, unsafe_simulated=config.unsafe_simulated
     )
-    return Proxy(config, Client(config.service, policy=policy, wallet=open_wallet(config.wallet)), warn=_warn)
+    named = name_service(config.service, config.memory)
+    client = Client(named.service, policy=policy, wallet=open_wallet(config.wallet), memory=named.memory)
+    return Proxy(config, client, warn=_warn)
 
 
 def _warn(message: str) -> None:

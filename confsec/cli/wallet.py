@@ -12,7 +12,7 @@ import click
 
 from confsec.backends.system import now
 from confsec.cli.output import console, print_json, read_bytes, run_async
-from confsec.cli.service import ACCOUNT_VARIABLE, SERVICE_HELP, WALLET_HELP, open_wallet
+from confsec.cli.service import ACCOUNT_VARIABLE, MEMORY_HELP, SERVICE_HELP, WALLET_HELP, name_service, open_wallet
 from confsec.client import Client
 from confsec.errors import ConfigError, ConfsecError
 from confsec.protocol.token_messages import Token
@@ -80,8 +80,9 @@ def show(wallet_file: str, *, as_json: bool) -> None:
 @command.command(name="fetch")
 @_wallet_option
 @click.option("--service", required=True, metavar="FILE|URL", help=SERVICE_HELP)
+@click.option("--memory", default="", metavar="FILE", help=MEMORY_HELP)
 @click.option("--count", type=click.IntRange(1, 256), help="How many; a batch of random size by default.")
-def fetch(wallet_file: str, service: str, count: int | None) -> None:
+def fetch(wallet_file: str, service: str, memory: str, count: int | None) -> None:
     """Fetch tokens from the service's issuer.
 
     The account's API key is read from the environment variable CONFSEC_ACCOUNT, so that it stands in no list of
@@ -96,8 +97,10 @@ def fetch(wallet_file: str, service: str, count: int | None) -> None:
             f"the environment variable {ACCOUNT_VARIABLE} is empty", hint="Put the account's API key there"
         )
 
+    named = name_service(service, memory)
+
     async def fetch_tokens() -> int:
-        async with wallet, Client(service, wallet=wallet) as client:
+        async with wallet, Client(named.service, wallet=wallet, memory=named.memory) as client:
             return await client.fetch_tokens(count)
 
     console().print(f"{run_async(fetch_tokens)} tokens fetched")

@@ -1,6 +1,6 @@
 """A service, step by step as a client meets it: each step is timed, and the first that fails says what to do.
 
-1. The directory can be read.
+1. The directory can be read: a file, or under a root file the entry of a log that is in effect.
 2. Something answers at the relay's address.
 3. The gateway opens what is sealed to its key: the fleet record comes back.
 4. The evidence of the nodes is appraised: what the hardware is, what is left to assume, and which node is refused, why.
@@ -19,7 +19,9 @@ import anyio.to_thread
 
 from confsec.backends import system
 from confsec.backends.api import Clock, HttpRequest, Transport, header
+from confsec.backends.log_source import HttpLogSource, read_log
 from confsec.doctor.findings import Finding, info, ok, problem_of, warning
+from confsec.doctor.logs import Remembered, log_todo, look_at_checkpoint, look_at_memory, look_at_root
 from confsec.doctor.machine import look_at_epoch
 from confsec.errors import (
     AppraisalError,
@@ -31,6 +33,7 @@ from confsec.errors import (
     DecryptionError,
     EngineError,
     PeerError,
+    TransparencyError,
     TransportError,
     UnknownKeyError,
     VerificationError,
@@ -38,9 +41,12 @@ from confsec.errors import (
 from confsec.protocol.appraisal import TrustedKeyConfig
 from confsec.protocol.bhttp import Request
 from confsec.protocol.directory import ServiceDirectory
+from confsec.protocol.log_root import LogRoot
+from confsec.protocol.log_state import MAX_STATE_ENTRIES
 from confsec.protocol.oblivious import OUTER_HEADERS
 from confsec.protocol.policy import Policy
 from confsec.protocol.private import INNER_AUTHORITY, PrivateResponseStarted
+from confsec.protocol.service_logs import LoggedDirectory
 from confsec.protocol.session import (
     AppraisalDue,
     ClientSession,
@@ -50,21 +56,38 @@ from confsec.protocol.session import (
     Send,
     SessionEvent,
 )
+from confsec.protocol.state_reader import Firsts, StateUpdate
+from confsec.protocol.transparency import TrustedLog
+from confsec.protocol.tree_reader import CHECKPOINT_PATH
+from confsec.service_reader import read_description
 
-__all__ = ["ReadDirectory", "look_at_service"]
+__all__ = ["ReadDirectory", "look_at_service", "remember_nothing"]
 
 ReadDirectory = Callable[[], Awaitable[bytes]]
-"""Reads the bytes of a directory file. Raises `ConfsecError`."""
+"""Reads the bytes of a directory file, or of a root file. Raises `ConfsecError`."""
 
 _STEP_TIMEOUT: Final = 30.0
 _MODELS: Final = "/v1/models"
 
 
+async def remember_nothing(origin: str) -> TrustedLog:
+    """Remember nothing of a log."""
+    return TrustedLog(origin)
+
+
 async def look_at_service(
-    read_directory: ReadDirectory, policy: Policy, transport: Transport, *, clock: Clock = system.now
+    read_directory: ReadDirectory,
+    policy: Policy,
+    transport: Transport,
+    *,
+    remembered: Remembered = remember_nothing,
+    clock: Clock = system.now,
 ) -> list[Finding]:
-    """Go through the steps until one fails, each of at most 30 seconds. `transport` stays the caller's."""
-    visit = _Visit(read_directory, policy, transport, clock)
+    """Go through the steps until one fails, each of at most 30 seconds. `transport` stays the caller's.
+
+    What is `remembered` of a service's logs is asked for, and not changed.
+    """
+    visit = _Visit(read_directory, policy, transport, remembered, clock)
     steps = (visit.directory, visit.relay, visit.gateway, visit.evidence, visit.node)
     for step in steps:
         if not await visit.take(step):
@@ -76,12 +99,22 @@ async def look_at_service(
 class _Visit:
     """What one visit to a service has found so far."""
 
-    def __init__(self, read_directory: ReadDirectory, policy: Policy, transport: Transport, clock: Clock) -> None:
+    def __init__(
+        self,
+        read_directory: ReadDirectory,
+        policy: Policy,
+        transport: Transport,
+        remembered: Remembered,
+        clock: Clock,
+    ) -> None:
         self.findings: list[Finding] = []
         self._read_directory = read_directory
         self._policy = policy
         self._transport = transport
+        self._remembered = remembered
         self._clock = clock
+        self._root: LogRoot | None = None
+        self._due: list[SessionEvent] = []
         self._directory: ServiceDirectory
         self._session: ClientSession
         self._evidence: list[Send] = []
@@ -100,13 +133,13 @@ class _Visit:
         return True
 
     async def directory(self) -> str:
-        """Read the directory file."""
+        """Read the directory: out of a log if a root names one."""
         data = await self._read_directory()
-        try:
-            self._directory = ServiceDirectory.from_toml(data.decode("utf-8"))
-        except UnicodeDecodeError as exc:
-            raise ConfigError("the directory is not text in UTF-8") from exc
-        self._session = ClientSession(self._directory, policy=self._policy, randbytes=system.randbytes)
+        described = read_description(data, "of the service")
+        if isinstance(described, LogRoot):
+            return await self._logged_directory(described)
+        self._directory = described
+        self._session = self._begin(described)
         keys = ", ".join(config.kem.name for config in self._directory.gateway_key_configs)
         self.findings.append(
             info(
@@ -117,20 +150,58 @@ class _Visit:
         )
         return f"the directory can be read; the gateway's keys: {keys}"
 
+    async def _logged_directory(self, root: LogRoot) -> str:
+        """Read the log of directories: whose word there is for it, and what is in effect."""
+        self._root = root
+        self.findings += look_at_root(root)
+        trusted = await self._remembered(root.directory.origin)
+        self.findings.append(look_at_memory(trusted))
+        log, fetch = root.directory, HttpLogSource(root.directory.url, self._transport).fetch
+        note = await fetch(CHECKPOINT_PATH)
+        if note is not None:
+            self.findings += look_at_checkpoint(
+                "directory", note, root, log.origin, maximum_age=log.maximum_age, at=self._clock()
+            )
+        update = StateUpdate(
+            trusted, root.witnesses, at=self._clock(), maximum_age=log.maximum_age, entries=MAX_STATE_ENTRIES,
+            firsts=Firsts.ALL,
+        )  # fmt: skip
+        logged = LoggedDirectory(root, (await read_log(update, fetch)).state)
+        found = logged.in_effect
+        self._directory, self._session = found.directory, self._begin(logged)
+        known = f"{found.known_since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"entry {found.index} of the log of directories is in effect, seen by a quorum since {known}"
+
+    def _begin(self, described: ServiceDirectory | LoggedDirectory) -> ClientSession:
+        return ClientSession(described, policy=self._policy, randbytes=system.randbytes)
+
     async def relay(self) -> str:
         """Knock at the relay's door. It refuses what is no encapsulated request, and that is answer enough."""
         async with self._transport.stream(HttpRequest(method="GET", url=self._directory.relay_url)):
             return "the relay answers"
 
     async def gateway(self) -> str:
-        """Fetch the fleet record."""
+        """Fetch the fleet record: under a root, the one that its log names."""
+        if self._root is not None:
+            return await self._logged_fleet(self._root)
         (fleet,) = _sends(self._session.fetch_fleet(now=self._clock()))
         self._evidence = _sends(await self._exchange(fleet))
         return f"the gateway opens what is sealed to its key; the fleet has {len(self._evidence) // 2} nodes"
 
+    async def _logged_fleet(self, root: LogRoot) -> str:
+        """Read the log of fleets through the gateway, and all that follows from its newest entry."""
+        trusted = await self._remembered(root.fleet.origin)
+        waiting = _sends(self._session.fetch_fleet(now=self._clock(), fleet_log=trusted))
+        while waiting:
+            events = await self._exchange(waiting.pop(0))
+            waiting += _sends(events)
+            self._due += [event for event in events if not isinstance(event, Send)]
+        nodes = sum(isinstance(event, AppraisalDue) for event in self._due)
+        return f"the gateway opens what is sealed to its key; the log of fleets has a fleet of {nodes} nodes"
+
     async def evidence(self) -> str:
         """Fetch and appraise the evidence of the nodes."""
-        events: list[SessionEvent] = []
+        events = await self._appraise(self._due)
         for send in self._evidence:
             events += await self._appraise(await self._exchange(send))
         (fleet,) = [event for event in events if isinstance(event, FleetTrusted)]
@@ -150,9 +221,13 @@ class _Visit:
         return f"a node answered a private request; its engine says status {started.status} to GET {_MODELS}"
 
     def _look_at_epoch(self) -> None:
-        """Compare clocks."""
-        if self._session.epoch is not None:
-            self.findings.append(look_at_epoch(self._session.epoch.began, self._clock()))
+        """Compare clocks, and say who dates the epoch."""
+        epoch = self._session.epoch
+        if epoch is None:
+            return
+        self.findings.append(look_at_epoch(epoch.began, self._clock()))
+        if epoch.witnesses:
+            self.findings.append(ok("logs.epoch", f"the epoch is dated by {', '.join(epoch.witnesses)}"))
 
     async def _appraise(self, events: list[SessionEvent]) -> list[SessionEvent]:
         """Run the appraisals that are due, and return what came of them."""
@@ -246,6 +321,8 @@ _TODO: Final[_Todos] = {
 
 
 def _todo(step: str, error: ConfsecError) -> str:
+    if isinstance(error, TransparencyError):
+        return log_todo(error)
     if isinstance(error, VerificationError) and error.hint:
         return ""  # what a policy refuses knows best why
     fitting = [todo for kind, todo in _TODO.get(step, ()) if isinstance(error, kind)]

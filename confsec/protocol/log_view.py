@@ -18,7 +18,7 @@ from confsec.protocol.note import SignedNote
 from confsec.protocol.service_logs import ServiceLogs
 from confsec.protocol.witness_policy import WitnessPolicy
 
-__all__ = ["EntryView", "LogView", "WitnessView", "logs_to_json", "view_logs"]
+__all__ = ["EntryView", "LogView", "WitnessView", "logs_to_json", "view_logs", "view_witnesses"]
 
 
 @final
@@ -121,7 +121,7 @@ def _view(name: str, state: LogState, policy: WitnessPolicy, origin: str) -> Log
         size=checkpoint.size,
         root_hash=checkpoint.root,
         entries=entries,
-        witnesses=_witnesses(state.checkpoint, policy),
+        witnesses=view_witnesses(state.checkpoint, policy),
     )
 
 
@@ -130,8 +130,8 @@ def _entry(state: LogState, entry: StateEntry, policy: WitnessPolicy, origin: st
     return EntryView(entry.index, leaf_hash(entry.data), entry.hashes, known)
 
 
-def _witnesses(note: bytes, policy: WitnessPolicy) -> tuple[WitnessView, ...]:
-    """Return who signed a checkpoint, which was verified before."""
+def view_witnesses(note: bytes, policy: WitnessPolicy) -> tuple[WitnessView, ...]:
+    """Return who signed a checkpoint. Raises `DecodeError`, and `VerificationError` for a wrong signature."""
     signatures = SignedNote.decode(note).verify([each.key for each in policy.witnesses])
     times = {each.key: each.time for each in signatures}
     return tuple(

@@ -108,7 +108,8 @@ class Visited:
 def visited(monkeypatch: pytest.MonkeyPatch) -> Visited:
     visited = Visited()
 
-    async def look(read_directory: object, policy: Policy, transport: object) -> list[Finding]:
+    async def look(read_directory: object, policy: Policy, transport: object, *, remembered: object) -> list[Finding]:
+        assert callable(remembered)
         assert callable(read_directory)
         visited.directory = await read_directory()
         visited.policy = policy

@@ -26,7 +26,7 @@ GATEWAY = ["gateway", "--targets", "router.example=http://127.0.0.1:1"]
 ROUTER = ["router", "--nodes", "http://127.0.0.1:1", "--unsafe-no-tokens", "--unsafe-unattested"]
 NODE = ["node", "--tee", "none"]
 ROLES = {"relay": RELAY, "gateway": GATEWAY, "router": ROUTER, "node": NODE}
-SERVED = {**ROLES, "proxy": ["proxy", "--service", "service.toml"]}
+SERVED = {**ROLES, "proxy": ["proxy", "--service", "http://127.0.0.1:9/service.toml"]}
 """By command: a call that would serve."""
 
 

@@ -36,11 +36,15 @@ def wire() -> ServiceTransport:
 
 
 @pytest.fixture
-def talk(wire: ServiceTransport, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Chat:
+def talk(
+    wire: ServiceTransport, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Chat:
     """Run `confsec chat` over the service in memory; return the exit status and what it wrote."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "service.toml").write_text(wire.service.directory.to_toml())
 
-    def new_client(service: str, *, policy: Policy, wallet: Wallet | None) -> SyncClient:
-        assert wallet is None
+    def new_client(service: str, *, policy: Policy, wallet: Wallet | None, memory: Path | None) -> SyncClient:
+        assert (wallet, memory) == (None, None)
         assert service == "service.toml"
         return SyncClient(wire.service.directory, policy=policy, transport=wire)
 

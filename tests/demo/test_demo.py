@@ -15,9 +15,13 @@ from attrs import evolve
 from confsec.demo.attacks import ATTACKS, Attack, Target, run_attack
 from confsec.demo.evidence_attacks import EVIDENCE_ATTACKS, genuine
 from confsec.demo.evil_operator import EvilOperator, PromptSealedError
+from confsec.demo.log_attacks import LOG_ATTACKS
 from confsec.demo.run import CLIENT_ADDRESS, Turn, ask, chat_request, choose_model, fetch_tokens, new_client
 from confsec.demo.service import DemoService, DemoSettings, start_demo
 from confsec.errors import BackendError, ConnectError
+from confsec.protocol.checks import Status
+from confsec.protocol.log_root import LogRoot
+from confsec.protocol.log_view import view_logs
 from confsec.protocol.proof import TokenUse, verify_proof
 from confsec.tee.registry import POLICIES
 from tests.support import needs_packages
@@ -171,18 +175,38 @@ async def test_the_nodes_are_appraised_before_the_prompt_is_sealed(service: Demo
     assert turn.info.proof.simulated
 
 
-def test_twelve_attacks_and_more_are_tried_six_of_them_with_evidence() -> None:
-    assert len(ATTACKS) >= 12
+def test_thirty_attacks_are_tried_on_requests_evidence_and_logs() -> None:
+    assert len(ATTACKS) >= 30
     assert len(EVIDENCE_ATTACKS) >= 6
+    names = {attack.name for attack in ATTACKS}
+    assert {attack.name for attack in LOG_ATTACKS} <= names
+    assert {
+        "split-view", "rolled-back-log", "missing-quorum", "two-logged-directories", "precomputed-root", "forked-log",
+    } <= names  # fmt: skip
+
+
+async def test_directory_and_fleet_are_what_everybody_is_shown(service: DemoService) -> None:
+    turn, _ = await question(service)
+    proof = turn.info.proof
+    statuses = {check.id: check.status for check in proof.checks}
+    assert [statuses[name] for name in ("log.directory", "log.fleet", "freshness.epoch")] == [Status.PASS] * 3
+    assert statuses["log.root"] is Status.INFO
+    assert proof.contents.logs is not None
+    assert LogRoot.from_toml(service.service_file.read_text()) == proof.contents.logs.root
+    directory, fleet = view_logs(proof.contents.logs)
+    assert (directory.error, fleet.error) == ("", "")
+    assert {each.kind for each in directory.witnesses} == {"ED25519", "ML-DSA-44"}
 
 
 async def test_an_operator_who_shows_the_truth_gets_the_prompt(service: DemoService) -> None:
     """The evil operator is no obstacle by himself: what he shows is what is refused."""
     async with Target(service, b"{}") as target:
         shown = await genuine(target)
-        operator = EvilOperator(service.directory, shown.epoch.beacon, shown.nodes)
+        operator = EvilOperator(
+            target.logs, target.directory, shown.nodes, beacon=shown.epoch.beacon, before=shown.before
+        )
         with pytest.raises(PromptSealedError):
-            await target.ask(operator, operator.directory)
+            await target.ask(operator, operator.root)
 
 
 async def test_an_attack_that_works_is_reported_as_such(service: DemoService) -> None:
