@@ -11,16 +11,18 @@ from typing import Final, TypeAlias, final
 from attrs import field, frozen
 
 from confsec.backends.api import Clock
+from confsec.backends.log_end import LogEnd
 from confsec.backends.log_index import LogIndex
 from confsec.backends.log_storage import LogStorage, StorageConflictError, StoredFile
 from confsec.backends.log_tiles import entries as entries_of, leaf_hashes, read_edge
-from confsec.errors import ConfigError, TransparencyError, VerificationError
+from confsec.errors import ConfigError, ConfsecError, TransparencyError, VerificationError
 from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.log_admission import AlreadyLoggedError, StatementIdentity
 from confsec.protocol.log_growth import Growth, LogCommit, LogEdge
 from confsec.protocol.merkle import EMPTY_ROOT, leaf_hash
 from confsec.protocol.note import SignedNote
 from confsec.protocol.note_keys import Signer
+from confsec.protocol.state_admission import StateAdmission
 from confsec.protocol.tile_paths import TILE_WIDTH
 from confsec.protocol.tree_reader import CHECKPOINT_PATH
 
@@ -32,7 +34,7 @@ COMMIT_PATH: Final = "commit"
 Identify = Callable[[bytes], StatementIdentity | None]
 """Tells statements apart: None for an entry that is none."""
 
-Place: TypeAlias = int | AlreadyLoggedError
+Place: TypeAlias = int | ConfsecError
 """Where an entry stands, or why it was not appended."""
 
 _ATTEMPTS: Final = 3
@@ -61,12 +63,14 @@ class LogSession:
         *,
         identify: Identify | None,
         clock: Clock,
+        state: StateAdmission | None = None,
     ) -> None:
         self._storage = storage
         self._index = index
         self._signers = signers
         self._identify = identify
         self._clock = clock
+        self._state = state
         self._file: StoredFile
         self._edge: LogEdge
         self.tree: SignedTree
@@ -98,7 +102,7 @@ class LogSession:
     def append(self, entries: Sequence[bytes]) -> list[Place]:
         """Append those that are not there, and return the place of each, or why it has none."""
         for _ in range(_ATTEMPTS):
-            batch = _Batch(self._edge.size, entries, self._index, self._identify)
+            batch = _Batch(self._edge.size, entries, self._index, self._identify, self._end())
             try:
                 if batch.new:
                     self._commit(tuple(batch.new.values()))
@@ -110,6 +114,9 @@ class LogSession:
                 self._index.add(batch.size, list(batch.new), batch.identities)
             return batch.places
         raise StorageConflictError("others write this log all the time", hint="Let one of them write")
+
+    def _end(self) -> LogEnd | None:
+        return self._state and LogEnd(self._state, self._storage, self._edge.size, clock=self._clock)
 
     def _commit(self, entries: tuple[bytes, ...]) -> None:
         growth = self._edge.append(entries)
@@ -174,13 +181,16 @@ class LogSession:
 class _Batch:
     """Entries that arrived together: which of them are new, and where each stands."""
 
-    def __init__(self, size: int, entries: Sequence[bytes], index: LogIndex, identify: Identify | None) -> None:
+    def __init__(
+        self, size: int, entries: Sequence[bytes], index: LogIndex, identify: Identify | None, end: LogEnd | None
+    ) -> None:
         self.size = size
         """Where the new ones begin."""
         self.new: dict[bytes, bytes] = {}
         """By their leaf hashes, in their order."""
         self.identities: list[StatementIdentity | None] = []
         """Of those that are new, where statements are told apart."""
+        self._end = end
         self._known = index.find(hashes := [leaf_hash(entry) for entry in entries])
         told: dict[bytes, StatementIdentity] = {}
         if identify is not None:
@@ -198,9 +208,11 @@ class _Batch:
         if leaf in self._known:
             return self._known[leaf]
         place = self.size + len(self.new)
+        if identity is not None and (known := self._refuse(identity)) is not None:
+            return known
+        if self._end is not None and (refused := self._end.refuse(entry)) is not None:
+            return refused
         if identity is not None:
-            if (refused := self._refuse(identity)) is not None:
-                return refused
             self._statements[identity.digest] = place
             self._newest[identity.subject] = identity.issued
         self.new[leaf] = entry

@@ -27,10 +27,10 @@ from confsec.backends.log_index import LogIndex
 from confsec.backends.log_session import Identify, LogSession, Place, SignedTree
 from confsec.backends.log_storage import LogStorage
 from confsec.backends.system import now
-from confsec.errors import ConfigError, LimitError, LocalProtocolError
-from confsec.protocol.log_admission import AlreadyLoggedError
+from confsec.errors import ConfigError, ConfsecError, LimitError, LocalProtocolError
 from confsec.protocol.log_growth import MAX_BATCH
 from confsec.protocol.note_keys import NoteKey, Signer
+from confsec.protocol.state_admission import StateAdmission
 from confsec.protocol.tile_paths import MAX_ENTRY_SIZE
 
 __all__ = ["LogWriter"]
@@ -47,12 +47,14 @@ class LogWriter:
         index: Path,
         *,
         identify: Identify | None = None,
+        state: StateAdmission | None = None,
         clock: Clock = now,
     ) -> None:
         """Append to the log in `storage`, named and signed by `signers`; `index` is a file, made when it is not there.
 
         A log that is not there yet begins empty. With `identify` it takes each statement once, and none that is older
-        than the newest, where only that counts. Raises `ConfigError` for keys that do not sign for one log.
+        than the newest, where only that counts; with `state` nothing that clients would refuse. Raises `ConfigError`
+        for keys that do not sign for one log.
         """
         if not signers or len({signer.key.name for signer in signers}) > 1:
             raise ConfigError("a log has no key, or keys of several names", want="keys of one name")
@@ -63,6 +65,7 @@ class LogWriter:
         self._signers = tuple(signers)
         self._index = LogIndex(index, identified=identify is not None)
         self._identify = identify
+        self._state = state
         self._clock = clock
         self._ready: LogSession | None = None
         self._commit: GroupCommit[LogSession] | None = None
@@ -101,13 +104,14 @@ class LogWriter:
 
         When this returns the entry is durable, and in a tree that the log has signed. Raises `LimitError` for one that
         is too long, `AlreadyLoggedError` for a statement that the log has in another envelope or that is replaced,
-        `BusyError` if nothing was done, and `BackendError` if nobody knows: to append it again is safe.
+        what `StateAdmission.verify` raises for one that clients would refuse, `BusyError` if nothing was done, and
+        `BackendError` if nobody knows: to append it again is safe.
         """
         if len(entry) > MAX_ENTRY_SIZE:
             raise LimitError("an entry is too long for a log", got=len(entry), want=f"at most {MAX_ENTRY_SIZE} bytes")
         place, tree = await self._opened().do(_append, entry)
         self._see(tree)
-        if isinstance(place, AlreadyLoggedError):
+        if isinstance(place, ConfsecError):
             raise place
         return place
 
@@ -148,7 +152,9 @@ class LogWriter:
 
     def _open_session(self) -> LogSession:
         ready, self._ready = self._ready, None
-        return ready or LogSession(self.storage, self._index, self._signers, identify=self._identify, clock=self._clock)
+        return ready or LogSession(
+            self.storage, self._index, self._signers, identify=self._identify, clock=self._clock, state=self._state
+        )
 
 
 def _append(session: LogSession, entries: Sequence[bytes]) -> list[tuple[Place, SignedTree]]:

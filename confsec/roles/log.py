@@ -35,13 +35,16 @@ from confsec.backends.trusted_root import open_trusted_root
 from confsec.errors import BackendError, BusyError, ConfigError, ConfsecError, DecodeError
 from confsec.protocol import statement_rules
 from confsec.protocol.log_admission import LogAdmission
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.note_keys import Signer
+from confsec.protocol.state_admission import StateAdmission
 from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.tile_paths import MAX_ENTRY_SIZE
 from confsec.protocol.tree_reader import BEACON_PATH, CHECKPOINT_PATH
 from confsec.protocol.witness_policy import WitnessPolicy
 from confsec.roles.asgi import Exchange, Handler, NotFoundError, Role, in_background
 from confsec.roles.config import RoleConfig, at_least, setting
+from confsec.roles.log_epochs import read_root
 from confsec.roles.log_page import CONTENT_POLICY, page_file
 
 __all__ = ["Log", "LogConfig"]
@@ -65,6 +68,9 @@ class LogConfig(RoleConfig):
     )
     index: str = setting(help="A SQLite file that says where entries stand; it is made anew when it is lost.")
     statements: str = setting("", help="A TOML file that says whose statements the log takes: docs/statements.md.")
+    root: str = setting(
+        "", help="The root file of the service whose state this log is: refuse what its clients would refuse."
+    )
     trusted_root: str = setting(
         "", help="A file with the trusted root of Sigstore, where `statements` names identities."
     )
@@ -97,17 +103,19 @@ class Log(Role):
         config: LogConfig,
         *,
         statements: StatementPolicy | None = None,
+        root: LogRoot | None = None,
         storage: LogStorage | None = None,
         transport: Transport | None = None,
         clock: Clock = now,
     ) -> None:
         """Make a log. Its files are read when it starts.
 
-        What it is given stands in the place of what the configuration names: the policy `statements`, where its files
-        are kept, and how it reaches its witnesses.
+        What it is given stands in the place of what the configuration names: the policy `statements`, the `root` of the
+        service whose state this log is, where its files are kept, and how it reaches its witnesses.
         """
         self._config = config
         self._statements = statements
+        self._root = root
         self._admission: LogAdmission | None = None
         self._waiting = 0
         self._storage = storage
@@ -171,14 +179,18 @@ class Log(Role):
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
         config = self._config
-        self._admission = await self._read_statements()
+        root = self._root or (await anyio.to_thread.run_sync(read_root, config.root) if config.root else None)
+        self._admission = await self._read_statements(root)
+        keys = await _read_keys(config.key)
+        state = None if root is None else _state_admission(root, keys)
         policy = WitnessPolicy.decode(await _read_file(config.policy, "the witness policy"))
         self._files = self._storage or storage_at(config.storage)
         self._writer = LogWriter(
             self._files,
-            await _read_keys(config.key),
+            keys,
             Path(config.index),
             identify=self._admission and self._admission.identify,
+            state=state,
             clock=self._now,
         )
         transport = self._transport or HttpTransport(HttpLimits(read_timeout=config.witness_timeout))
@@ -189,38 +201,49 @@ class Log(Role):
             recosign_seconds=config.recosign_seconds,
             timeout=config.witness_timeout,
             interval=config.cosign_interval,
-            keep_proofs=config.keep_proofs,
+            keep_proofs=config.keep_proofs or root is not None,
             clock=self._now,
         )
         try:
             await self._writer.open()
             await self._publisher.open()
-            async with in_background(self._publisher.run, *self._keepers(policy)):
+            seconds = self._epoch_seconds(root if state is not None and state.is_fleet else None)
+            async with in_background(self._publisher.run, *self._keepers(policy, seconds)):
                 yield
         finally:
             await self._writer.aclose()
             if self._transport is None:
                 await transport.aclose()
 
-    def _keepers(self, policy: WitnessPolicy) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
+    def _epoch_seconds(self, root: LogRoot | None) -> int:
+        """Return how long an epoch lasts: as long as the root says, if this is its log of fleets; 0 for none."""
+        seconds = self._config.epoch_seconds
+        want = seconds if root is None else int(root.fleet.epoch.total_seconds())
+        if seconds not in (0, want):
+            raise ConfigError("epoch_seconds is not what the root says", got=seconds, want=want)
+        return want
+
+    def _keepers(self, policy: WitnessPolicy, seconds: int) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
         """Yield what begins epochs, if this is the log of a service's fleets."""
-        if self._config.epoch_seconds:
-            epoch = timedelta(seconds=self._config.epoch_seconds)
+        if seconds:
+            epoch = timedelta(seconds=seconds)
             yield BeaconKeeper(
                 self._publisher, self._files, policy, origin=self._writer.origin, epoch=epoch, clock=self._now
             ).run
 
-    async def _read_statements(self) -> LogAdmission | None:
+    async def _read_statements(self, root: LogRoot | None) -> LogAdmission | None:
         config, statements = self._config, self._statements
         if statements is None and config.statements:
             data = await _read_file(config.statements, "the statement policy")
-            root = Path(config.trusted_root) if config.trusted_root else None
-            bundles = await anyio.to_thread.run_sync(open_trusted_root, root)
+            trusted = Path(config.trusted_root) if config.trusted_root else None
+            bundles = await anyio.to_thread.run_sync(open_trusted_root, trusted)
             statements = statement_rules.from_toml(_text(data, config.statements), bundles=bundles)
+        if statements is None and root is not None:
+            statements = root.statements
         if (statements is None) is not config.unsafe_any_entry:
             raise ConfigError(
                 "a log has a statement policy, or says that it takes any entry, and not both",
-                hint="Give it --statements, or else --unsafe-any-entry",
+                hint="Give it --statements or --root, or else --unsafe-any-entry",
             )
         return None if statements is None else LogAdmission(statements)
 
@@ -290,6 +313,14 @@ def _takes_gzip(headers: Headers) -> bool:
 
 def _compress(data: bytes) -> bytes:
     return gzip.compress(data, compresslevel=6, mtime=0)
+
+
+def _state_admission(root: LogRoot, keys: list[Signer]) -> StateAdmission:
+    origin = keys[0].key.name if keys else ""
+    admission = StateAdmission(root, origin=origin)
+    if root.witnesses.find_log(origin).key not in {each.key for each in keys}:
+        raise ConfigError("the root has another key for this log", got=origin)
+    return admission
 
 
 async def _read_keys(path: str) -> list[Signer]:
