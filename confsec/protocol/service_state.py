@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from itertools import pairwise
 from typing import Final, cast, final
 
@@ -18,13 +17,23 @@ from confsec.protocol.directory import ServiceDirectory
 from confsec.protocol.dsse import Envelope
 from confsec.protocol.epoch import Epoch
 from confsec.protocol.fleet import FleetRecord
+from confsec.protocol.fleet_check import check_fleet_record
 from confsec.protocol.log_root import LogRoot
 from confsec.protocol.log_state import LogState, StateEntry
 from confsec.protocol.predicates import DirectoryStatement, FleetStatement, read_predicate
 from confsec.protocol.statement import Statement
 from confsec.protocol.transparency import CosignedCheckpoint, verify_checkpoint
 
-__all__ = ["MAXIMUM_DELAY", "DirectoryInEffect", "FleetInEffect", "find_directory", "find_fleet", "read_epoch"]
+__all__ = [
+    "MAXIMUM_DELAY",
+    "DirectoryInEffect",
+    "FleetInEffect",
+    "find_directory",
+    "find_fleet",
+    "read_epoch",
+    "read_fleet",
+    "read_issued",
+]
 
 _SECTION: Final = "docs/spec/log-root.md, State logs"
 MAXIMUM_DELAY: Final = timedelta(hours=1)
@@ -67,15 +76,8 @@ class FleetInEffect:
 
     def check_record(self, record: bytes) -> FleetRecord:
         """Return the fleet record if it is the one in effect. Raises `TransparencyError` and `DecodeError`."""
-        if sha256(record).digest() != self.digest:
-            raise TransparencyError(
-                "this fleet record is not the one in the log", got=sha256(record).hexdigest(), want=self.digest.hex(),
-                section=_SECTION, hint="Somebody shows you nodes that others do not see",
-            )  # fmt: skip
-        fleet = FleetRecord.decode(record)
-        if fleet.beacon != self.statement.beacon or len(fleet.nodes) != self.statement.nodes:
-            raise TransparencyError("a fleet record says something else than its statement", section=_SECTION)
-        return fleet
+        statement = self.statement
+        return check_fleet_record(record, digest=self.digest, beacon=statement.beacon, nodes=statement.nodes)
 
 
 def find_directory(state: LogState, root: LogRoot) -> DirectoryInEffect:
@@ -117,7 +119,7 @@ def find_fleet(state: LogState, root: LogRoot) -> FleetInEffect:
     cosigned = state.verify(root.witnesses, origin=root.fleet.origin)
     if len(state.entries) < min(2, cosigned.checkpoint.size):
         raise TransparencyError("the fleet before this one is missing", section=_SECTION)
-    fleets = [_fleet(entry, root) for entry in state.entries[-2:]]
+    fleets = [read_fleet(entry, root) for entry in state.entries[-2:]]
     for (_, before), (_, after) in pairwise(fleets):
         if after.began - before.began < root.fleet.epoch / 2:
             raise TransparencyError(
@@ -166,7 +168,7 @@ def _require_in_time(entry: StateEntry, before: Sequence[StateEntry], root: LogR
     There is no proof that a checkpoint was the first. With one that was cosigned yesterday and another of today, an
     operator could have a directory take effect for everybody but one client. An old one that came back never does.
     """
-    issued, newest = _issued(entry, root), _newest(before, root)
+    issued, newest = read_issued(entry, root), _newest(before, root)
     if issued >= newest and known - issued > MAXIMUM_DELAY:
         raise TransparencyError(
             "a directory was seen long after it was issued, or its first checkpoint is kept from you",
@@ -175,10 +177,10 @@ def _require_in_time(entry: StateEntry, before: Sequence[StateEntry], root: LogR
 
 
 def _newest(entries: Sequence[StateEntry], root: LogRoot) -> datetime:
-    return max((_issued(each, root) for each in entries), default=_LONG_AGO)
+    return max((read_issued(each, root) for each in entries), default=_LONG_AGO)
 
 
-def _issued(entry: StateEntry, root: LogRoot) -> datetime:
+def read_issued(entry: StateEntry, root: LogRoot) -> datetime:
     """Return when a directory was issued that counted then; of anything else, that it was long ago."""
     try:
         unverified = read_predicate(Statement.decode(Envelope.decode(entry.data).payload))
@@ -188,8 +190,11 @@ def _issued(entry: StateEntry, root: LogRoot) -> datetime:
     return unverified.issued
 
 
-def _fleet(entry: StateEntry, root: LogRoot) -> tuple[FleetStatement, Epoch]:
-    """Return what a fleet statement says, as of when it was issued, and its epoch."""
+def read_fleet(entry: StateEntry, root: LogRoot) -> tuple[FleetStatement, Epoch]:
+    """Return what a fleet statement says, as of when it was issued, and its epoch.
+
+    Raises `TransparencyError` for a beacon from after the entry, and what verifying the statement and the beacon raise.
+    """
     unverified = read_predicate(Statement.decode(Envelope.decode(entry.data).payload))
     verified = root.statements.verify(entry.data, predicate_type=FleetStatement.TYPE, at=unverified.issued)
     statement = cast("FleetStatement", verified.predicate)

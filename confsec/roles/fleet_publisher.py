@@ -35,8 +35,8 @@ from confsec.protocol.transparency import TrustedLog
 
 __all__ = ["FleetPublisher"]
 
-_KEPT: Final = 4
-"""So many records are served and kept: clients that read the log just before it grew ask for the one before."""
+_KEPT: Final = 16
+"""So many records are served and kept: for monitors, and clients that read the log just before it grew."""
 
 _HOLDS: Final = timedelta(hours=1)
 """A fleet statement holds for this long; what ends sooner is its epoch."""
@@ -109,7 +109,7 @@ class FleetPublisher:
         """See which record is the newest in the log. Raises what fetching and reading it raise."""
         self._sent = await self._load_sent()
         if self._sent is not None:
-            self._records[self._sent.digest] = self._sent.record
+            self._remember(self._sent.digest, self._sent.record)
         state = await self._read_state()
         if state is None:
             return
@@ -136,8 +136,8 @@ class FleetPublisher:
         if self._sent is None or self._sent.beacon != record.beacon:
             self._sent = self._sign(record)
         sent = self._sent
+        self._remember(sent.digest, sent.record)  # a client may see it in the log before the answer is here
         await self._keep(sent)
-        self._records[sent.digest] = sent.record  # a client may see it in the log before the answer is here
         await self._append(sent.entry)
         self._adopt(sent.digest, sent.record)
         self._beacon = sent.beacon
@@ -157,9 +157,16 @@ class FleetPublisher:
         self.root.statements.verify(envelope, predicate_type=FleetStatement.TYPE, at=issued)
 
     def _adopt(self, digest: bytes, record: bytes) -> None:
-        self._records[digest] = self._current = record
+        self._current = record
+        self._remember(digest, record)
+
+    def _remember(self, digest: bytes, record: bytes) -> None:
+        """Serve a record, and no longer those that nobody asks for any more."""
+        self._records.pop(digest, None)
+        self._records[digest] = record
         for old in list(self._records)[:-_KEPT]:
-            del self._records[old]
+            if self._records[old] != self._current:
+                del self._records[old]
 
     async def _read_state(self) -> LogState | None:
         """Return the end of the log, or None for an empty log."""
@@ -177,7 +184,7 @@ class FleetPublisher:
 
     async def _keep(self, sent: _Sent) -> None:
         if self._folder is not None:
-            await anyio.to_thread.run_sync(_write, self._folder, sent, list(self._records)[-_KEPT:])
+            await anyio.to_thread.run_sync(_write, self._folder, sent, list(self._records))
 
     async def _load_sent(self) -> _Sent | None:
         """Return what was sent last, if it is here as a whole, and clients do not refuse it."""
@@ -211,7 +218,7 @@ class FleetPublisher:
 
 def _write(folder: Path, sent: _Sent, kept: list[bytes]) -> None:
     """Write what is sent into the folder, and remove records that nobody asks for any more."""
-    names = {_name(each) for each in (*kept, sent.digest)}
+    names = set(map(_name, kept))
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in ((_name(sent.digest), sent.record), (_SENT, sent.entry)):
