@@ -134,9 +134,11 @@ class Fleet:
         if anyio.current_time() < self._first_deadline and not self._is_whole():
             return
         try:
-            await publisher.publish(self._make_record())
+            record = self._make_record()
         except BusyError:
             return  # no node is ready
+        try:
+            await publisher.publish(record)
         except ConfsecError as exc:
             _log.warning("the fleet record is not in its log yet: %s", exc)
 

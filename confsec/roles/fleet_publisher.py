@@ -4,11 +4,16 @@ A record is in effect when a quorum of witnesses has seen its statement as the n
 it may be in the log, whatever the answer was, so it is this one that is sent again until the epoch is over. A router
 that starts anew goes on with the statement that it had sent, and serves the record that is the newest in the log, if it
 still has it. Else it waits for the next epoch: two records of one epoch would look like one that was made for somebody.
+
+Several routers of one service share the folder. Each looks at the log before it sends: if another one was first, it
+serves that record. Where two sign at once, the log takes one statement, and the other router finds that at its next
+try.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -21,8 +26,8 @@ from attrs import frozen
 
 from confsec.backends.api import Clock
 from confsec.backends.log_source import Fetch, read_log
+from confsec.backends.system import randbytes
 from confsec.errors import BackendError, ConfsecError, TransparencyError
-from confsec.protocol.dsse import Envelope
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.log_root import LogRoot
 from confsec.protocol.log_state import LogState
@@ -30,6 +35,7 @@ from confsec.protocol.predicates import FleetStatement, read_predicate
 from confsec.protocol.service_state import find_fleet
 from confsec.protocol.signatures import SigningKey
 from confsec.protocol.state_reader import Firsts, StateUpdate
+from confsec.protocol.sigstore import read_envelope
 from confsec.protocol.statement import Statement, Subject
 from confsec.protocol.transparency import TrustedLog
 
@@ -110,6 +116,10 @@ class FleetPublisher:
         self._sent = await self._load_sent()
         if self._sent is not None:
             self._remember(self._sent.digest, self._sent.record)
+        await self._look()
+
+    async def _look(self) -> None:
+        """Take over the newest record in the log, if it is here, whoever has put it there."""
         state = await self._read_state()
         if state is None:
             return
@@ -121,18 +131,24 @@ class FleetPublisher:
             # The next record mends it: nobody else will append one.
             _log.warning("clients refuse the newest fleet in the log, until the next epoch or the one after: %s", exc)
             return
-        record = await self._load(newest.digest)
+        record = self._records.get(newest.digest) or await self._load(newest.digest)
         if record is None:
-            _log.warning("the log has a fleet record of this epoch that is not here: waiting for the next epoch")
+            _log.warning(
+                "the newest fleet record in the log is not here: waiting for the next epoch. "
+                "Routers of one service share the folder fleet_records"
+            )
         else:
             newest.check_record(record)
             self._adopt(newest.digest, record)
 
     async def publish(self, record: FleetRecord) -> None:
-        """Put a record into the log, or the one of its epoch that was sent before.
+        """Put a record into the log, or the one of its epoch that was sent before; nothing if the log has one of it.
 
-        Returns when it is in effect. Raises what signing and appending raise; then call it again.
+        Returns when it is in effect. Raises what reading the log, signing and appending raise; then call it again.
         """
+        await self._look()
+        if self.is_done(record.beacon):
+            return
         if self._sent is None or self._sent.beacon != record.beacon:
             self._sent = self._sign(record)
         sent = self._sent
@@ -217,29 +233,53 @@ class FleetPublisher:
 
 
 def _write(folder: Path, sent: _Sent, kept: list[bytes]) -> None:
-    """Write what is sent into the folder, and remove records that nobody asks for any more."""
-    names = set(map(_name, kept))
+    """Write what is sent into the folder, to the disk, and remove records that nobody asks for any more."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in ((_name(sent.digest), sent.record), (_SENT, sent.entry)):
             _replace(folder, name, content)
-        for file in folder.glob("*.fleet"):
-            if file.name not in names:
-                file.unlink()
+        _sync(folder)
+        _remove_old(folder, {_name(each) for each in (*kept, sent.digest)})
     except OSError as exc:
         raise BackendError(f"a fleet record cannot be kept in {folder}", got=exc.strerror) from exc
 
 
+def _remove_old(folder: Path, names: set[str]) -> None:
+    """Remove files with other names than these, but for the newest: another router may be about to send them."""
+    ages = [(file.stat().st_mtime_ns, file) for file in folder.glob("*.fleet")]
+    for _, file in sorted(ages)[:-_KEPT]:
+        if file.name not in names:
+            file.unlink()
+
+
 def _replace(folder: Path, name: str, content: bytes) -> None:
-    temporary = folder / f".{name}"
-    temporary.write_bytes(content)
-    temporary.replace(folder / name)
+    """Write a file under a name that no other router has, to the disk, before it gets its own."""
+    temporary = folder / f".{name}.{randbytes(8).hex()}"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(folder / name)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    """Write the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _read_statement(entry: bytes) -> tuple[FleetStatement, bytes] | None:
     """Return what a fleet statement says, whoever signed it, and of which record; None for anything else."""
     try:
-        statement = Statement.decode(Envelope.decode(entry).payload)
+        statement = Statement.decode(read_envelope(entry).payload)
         predicate = read_predicate(statement)
     except ConfsecError:
         return None
