@@ -36,9 +36,9 @@ def judge_fleet(world: World, entry: bytes, at: datetime) -> None:
     admission.verify(entry, index=log.size, before=tuple(log.entries), proof=None, at=at)
 
 
-def statement(issued: datetime, *, valid: timedelta = 30 * DAY, key_id: int = 4) -> bytes:
+def statement(issued: datetime, *, valid: timedelta = 30 * DAY, key_id: int = 4, name: str = NAME) -> bytes:
     text = directory(evolve(CONFIG, key_id=key_id)).to_toml()
-    return signed(DirectoryStatement(issued=issued, valid_until=issued + valid, directory=text))
+    return signed(DirectoryStatement(issued=issued, valid_until=issued + valid, directory=text), name)
 
 
 def fleet(beacon: bytes, at: datetime, *, nodes: int = 1) -> bytes:
@@ -112,7 +112,7 @@ def test_what_clients_count_as_no_directory_has_no_time(entry: bytes) -> None:
         (statement(NEXT + HOUR), "in the future"),
         (signed(DirectoryStatement(issued=NEXT, valid_until=NEXT + DAY, directory="relay = 1")), "cannot read"),
         (fleet(World().fleets.note(NEXT), NEXT), "another type"),
-        (signed(DirectoryStatement(issued=NEXT, valid_until=NEXT + DAY, directory=directory().to_toml()), "other"), "about something else"),
+        (statement(NEXT, name="other"), "about something else"),
     ],
     ids=["too short", "over", "future", "unreadable", "fleet", "other service"],
 )  # fmt: skip
