@@ -132,17 +132,29 @@ async def test_the_next_epoch_has_a_statement_of_its_own() -> None:
     assert router.in_effect() == sha256(record.encode()).digest()
 
 
-async def test_a_few_records_are_served_and_kept(tmp_path: Path) -> None:
+async def test_the_newest_sixteen_records_are_served_and_kept(tmp_path: Path) -> None:
     router = Router(tmp_path / "records")
     digests = []
-    for _ in range(6):
+    for _ in range(18):
         await router.publisher.publish(record := router.record())
         digests.append(sha256(record.encode()).digest())
         router.turn()
-    assert [router.publisher.find(each) is not None for each in digests] == [False, False, True, True, True, True]
+    assert [router.publisher.find(each) is not None for each in digests] == [False] * 2 + [True] * 16
     kept = {path.stem for path in (tmp_path / "records").glob("*.fleet")}
     assert {each.hex() for each in digests[2:]} <= kept
-    assert len(kept) <= 5
+
+
+async def test_the_record_in_effect_is_served_however_often_the_next_one_fails(tmp_path: Path) -> None:
+    router = Router(tmp_path)
+    await router.publisher.publish(record := router.record())
+    router.loses_entries = True
+    for _ in range(20):
+        router.turn()
+        with pytest.raises(LostError):
+            await router.publisher.publish(router.record())
+    digest = sha256(record.encode()).digest()
+    assert router.publisher.current == router.publisher.find(digest) == record.encode()
+    assert len(list(tmp_path.glob("*.fleet"))) <= 17
 
 
 # --- Starting anew ----------------------------------------------------------------------------------------------------
