@@ -6,6 +6,7 @@ there; so it need not be on the disk before an entry is acknowledged.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Generator, Sequence
@@ -13,25 +14,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, final
 
-from confsec.errors import BackendError, LocalProtocolError
+from attrs import frozen
+
+from confsec.errors import BackendError, BusyError, ConfigError, LocalProtocolError
 from confsec.protocol.log_admission import StatementIdentity
 
-__all__ = ["LogIndex"]
+__all__ = ["IndexExtent", "LogIndex"]
 
+_HINT: Final = "It can be deleted: it is made again from the log"
 _BUSY_SECONDS: Final = 5.0
 _QUESTIONS: Final = 500  # SQLite takes 999 parameters in every version
-_VERSION: Final = 1  # stands in the schema, too
+_VERSION: Final = 2  # stands in the schema, too
 _SCHEMA: Final = """
     BEGIN IMMEDIATE;
     CREATE TABLE IF NOT EXISTS leaves (hash BLOB PRIMARY KEY, place INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS extent (size INTEGER NOT NULL, last BLOB NOT NULL, identified INTEGER NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS log (origin TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS extent (size INTEGER NOT NULL, last BLOB NOT NULL, rules BLOB NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS statements (digest BLOB PRIMARY KEY, place INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS newest (
         subject BLOB PRIMARY KEY,
         issued INTEGER NOT NULL,
         digest BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
-    PRAGMA user_version = 1;
+    PRAGMA user_version = 2;
     COMMIT;
 """
 
@@ -42,27 +47,57 @@ _NEWER: Final = """
 
 
 @final
+@frozen
+class IndexExtent:
+    """How far an index goes."""
+
+    size: int = 0
+    """How many entries of the log are in it."""
+
+    last: bytes = b""
+    """The leaf hash of the last one."""
+
+    is_current: bool = True
+    """Whether statements were told apart by the rules of today. If not, it has to be made anew."""
+
+
+@final
 class LogIndex:
     """The first place of each leaf hash, and of each statement. Used by one thread at a time; its methods block."""
 
-    def __init__(self, path: Path, *, identified: bool = False) -> None:
-        """Keep it in the file `path`, which is made when it is opened; with statements, if they are `identified`."""
+    def __init__(self, path: Path, *, origin: str, rules: bytes = b"") -> None:
+        """Keep that of the log `origin` in the file `path`, which is made when it is opened.
+
+        `rules` stands for how statements are told apart: nothing if they are not, and something else for other rules.
+        """
         self._path = path
-        self._identified = identified
+        self._origin = origin
+        self._rules = rules
+        self._lock: int | None = None
         self._connection: sqlite3.Connection | None = None
 
+    def lock(self) -> None:
+        """Keep other logs away from the file, until it is closed. Raises `BusyError` if one is there."""
+        descriptor = self._make()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(descriptor)
+            hint = "Each log, and each of its writers, needs a file of its own"
+            raise BusyError(f"another log uses the index {self._path}", hint=hint) from exc
+        self._lock = descriptor
+
     def open(self) -> None:
-        """Open the file. Raises `BackendError`."""
+        """Open the file. Raises `ConfigError` if it is the index of a log with another origin, and `BackendError`."""
         if self._connection is not None:
             return
-        try:
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        except OSError as exc:
-            raise BackendError(f"the index of a log {self._path} cannot be opened: {exc.strerror}") from exc
+        if self._lock is None:
+            os.close(self._make())
         connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             with _errors():
                 _prepare(connection)
+                self._bind(connection)
         except BaseException:
             connection.close()
             raise
@@ -73,15 +108,15 @@ class LogIndex:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        descriptor, self._lock = self._lock, None
+        if descriptor is not None:
+            os.close(descriptor)  # and with it the lock
 
-    def extent(self) -> tuple[int, bytes]:
-        """Return how many entries of the log are in the index, and the leaf hash of the last one.
-
-        An index with statements, where they are not wanted, or the other way round, counts as empty.
-        """
+    def extent(self) -> IndexExtent:
+        """Return how far the index goes."""
         with _errors():
-            row = self._open().execute("SELECT size, last, identified FROM extent").fetchone()
-        return (0, b"") if row is None or bool(row[2]) != self._identified else (int(row[0]), bytes(row[1]))
+            row = self._open().execute("SELECT size, last, rules FROM extent").fetchone()
+        return IndexExtent() if row is None else IndexExtent(int(row[0]), bytes(row[1]), bytes(row[2]) == self._rules)
 
     def find(self, hashes: Sequence[bytes]) -> dict[bytes, int]:
         """Return the places of those leaf hashes that the log has."""
@@ -107,7 +142,7 @@ class LogIndex:
             newest = [(each.subject, each.issued, each.digest) for _, each in known if each.subject]
             connection.executemany(_NEWER, newest)
             connection.execute("DELETE FROM extent")
-            extent = first + len(hashes), hashes[-1], self._identified
+            extent = first + len(hashes), hashes[-1], self._rules
             connection.execute("INSERT INTO extent VALUES (?, ?, ?)", extent)
 
     def clear(self) -> None:
@@ -116,6 +151,24 @@ class LogIndex:
         with _errors(), _transaction(connection):
             for table in ("leaves", "statements", "newest", "extent"):
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a name from the line above
+
+    def _make(self) -> int:
+        try:
+            return os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise BackendError(f"the index of a log {self._path} cannot be opened: {exc.strerror}") from exc
+
+    def _bind(self, connection: sqlite3.Connection) -> None:
+        """Write down whose index this is. One of another log is not taken over: that log may still need it."""
+        with _transaction(connection):
+            row = connection.execute("SELECT origin FROM log").fetchone()
+            if row is None:
+                connection.execute("INSERT INTO log VALUES (?)", (self._origin,))
+        if row is not None and row[0] != self._origin:
+            raise ConfigError(
+                "this is the index of another log", got=row[0], want=self._origin,
+                hint="Give each log a file of its own, or delete this one if that log is gone",
+            )  # fmt: skip
 
     def _find(self, query: str, keys: Sequence[bytes]) -> dict[bytes, int]:
         connection, found = self._open(), dict[bytes, int]()
@@ -140,7 +193,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if version == 0:
         connection.executescript(_SCHEMA)
     elif version != _VERSION:
-        raise BackendError("the index of a log is of another version", got=version, want=_VERSION)
+        raise BackendError("the index of a log is of another version", got=version, want=_VERSION, hint=_HINT)
 
 
 @contextmanager
@@ -148,8 +201,7 @@ def _errors() -> Generator[None]:
     try:
         yield
     except sqlite3.Error as exc:
-        hint = "It can be deleted: it is made again from the log"
-        raise BackendError("the index of a log cannot be used", got=type(exc).__name__, hint=hint) from exc
+        raise BackendError("the index of a log cannot be used", got=type(exc).__name__, hint=_HINT) from exc
 
 
 @contextmanager

@@ -158,9 +158,15 @@ class LogSession:
         return Checkpoint.decode(signed.text)
 
     def _catch_up(self) -> None:
-        """Bring the index to where the log is. One that is of another tree, or ahead of it, is made anew."""
-        extent, last = self._index.extent()
-        if not extent or extent > self.tree.size or self._leaf_hash(extent - 1) != last:
+        """Bring the index to where the log is. It is made anew if statements are told apart in another way now.
+
+        Entries come into it after they are on the disk. So if it has more than the log, the log has lost some.
+        """
+        known = self._index.extent()
+        extent = known.size
+        if extent > self.tree.size or (extent and self._leaf_hash(extent - 1) != known.last):
+            raise _lost(extent, self.tree.size)
+        if not known.is_current:
             self._index.clear()
             extent = 0
         while extent < self.tree.size:
@@ -175,6 +181,13 @@ class LogSession:
     def _leaf_hash(self, index: int) -> bytes:
         tile, at = divmod(index, TILE_WIDTH)
         return leaf_hashes(self._storage, tile, self.tree.size)[at]
+
+
+def _lost(known: int, size: int) -> TransparencyError:
+    return TransparencyError(
+        "the log's files do not have what it has acknowledged", got=f"{size} entries", want=f"the {known} of its index",
+        hint="Restore its newest files. Only if the index is another log's, or of a trial, delete the index",
+    )  # fmt: skip
 
 
 @final

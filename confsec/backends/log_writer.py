@@ -47,14 +47,15 @@ class LogWriter:
         index: Path,
         *,
         identify: Identify | None = None,
+        rules: bytes = b"",
         state: StateAdmission | None = None,
         clock: Clock = now,
     ) -> None:
         """Append to the log in `storage`, named and signed by `signers`; `index` is a file, made when it is not there.
 
         A log that is not there yet begins empty. With `identify` it takes each statement once, and none that is older
-        than the newest, where only that counts; with `state` nothing that clients would refuse. Raises `ConfigError`
-        for keys that do not sign for one log.
+        than the newest, where only that counts; `rules` stands for what that says, and changes with it. With `state` it
+        takes nothing that clients would refuse. Raises `ConfigError` for keys that do not sign for one log.
         """
         if not signers or len({signer.key.name for signer in signers}) > 1:
             raise ConfigError("a log has no key, or keys of several names", want="keys of one name")
@@ -63,7 +64,7 @@ class LogWriter:
         self.storage: Final = storage
         """Where its files are."""
         self._signers = tuple(signers)
-        self._index = LogIndex(index, identified=identify is not None)
+        self._index = LogIndex(index, origin=self.origin, rules=rules)
         self._identify = identify
         self._state = state
         self._clock = clock
@@ -87,11 +88,13 @@ class LogWriter:
     async def open(self) -> None:
         """Become the writer, finish what another one began, and bring the index up to date.
 
-        Raises `BusyError` if there is another writer, `ConfigError` if the log is signed with another key,
-        `TransparencyError` if its files do not lead to what it has signed, and `BackendError`.
+        Raises `BusyError` if there is another writer, or another log with this index, `ConfigError` if the log is
+        signed with another key, `TransparencyError` if its files do not lead to what it has signed or acknowledged,
+        and `BackendError`.
         """
         await anyio.to_thread.run_sync(self.storage.open)
         try:
+            await anyio.to_thread.run_sync(self._index.lock)
             self._ready = await anyio.to_thread.run_sync(self._open_session)
             self._tree = self._ready.tree
         except BaseException:

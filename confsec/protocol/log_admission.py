@@ -14,10 +14,8 @@ from typing import Final, final
 from attrs import field, frozen
 
 from confsec.errors import ConfsecError, TransparencyError
-from confsec.protocol.predicates import read_predicate
-from confsec.protocol.sigstore import read_envelope
-from confsec.protocol.statement import Statement, encode_canonical
-from confsec.protocol.statement_policy import StatementPolicy
+from confsec.protocol.statement import encode_canonical
+from confsec.protocol.statement_policy import StatementPolicy, claimed_type
 
 __all__ = ["AlreadyLoggedError", "LogAdmission", "StatementIdentity"]
 
@@ -47,11 +45,17 @@ class StatementIdentity:
 
 @final
 class LogAdmission:
-    """The policy of a log. It judges an entry when it comes; what the log has is not judged again."""
+    """The policy of a log. What it says of an entry it has from what the policy verified, and from nothing else."""
 
     def __init__(self, policy: StatementPolicy) -> None:
         """Admit what `policy` believes."""
         self._policy: Final = policy
+
+    @property
+    def rules(self) -> bytes:
+        """SHA-256 of what `identify` goes by: of which types only the newest counts. An index of another is void."""
+        types = sorted(type_ for type_, rule in self._policy.rules.items() if rule.newest_only)
+        return sha256(encode_canonical([*types])).digest()
 
     def verify(self, entry: bytes, *, at: datetime) -> None:
         """Check that the policy believes an entry at this time.
@@ -59,17 +63,18 @@ class LogAdmission:
         Raises `DecodeError` for what is no statement, `VerificationError` if too few of the signers signed it, and
         `TransparencyError` for one that does not count.
         """
-        predicate_type = Statement.decode(read_envelope(entry).payload).predicate_type
-        self._policy.verify(entry, predicate_type=predicate_type, at=at)
+        self._policy.verify(entry, predicate_type=claimed_type(entry), at=at)
 
     def identify(self, entry: bytes) -> StatementIdentity | None:
-        """Return what tells a statement apart; None for an entry that is none, as another policy may have let it in."""
+        """Return what tells a statement apart, whether it has ended or not.
+
+        None for an entry that the policy does not believe, as another policy may have let it in: what is older than
+        it, or the same, nobody could append, or it is no worse than without it.
+        """
         try:
-            statement = Statement.decode(read_envelope(entry).payload)
-            issued = read_predicate(statement).issued
+            verified = self._policy.verify_as_issued(entry)
         except ConfsecError:
             return None
-        rule = self._policy.rules.get(statement.predicate_type)
-        names = [statement.predicate_type, *(subject.name for subject in statement.subjects)]
-        subject = sha256(encode_canonical([*names])).digest() if rule is not None and rule.newest_only else b""
-        return StatementIdentity(statement.digest, int(issued.timestamp()), subject)
+        names = [verified.statement.predicate_type, *verified.names]
+        subject = sha256(encode_canonical([*names])).digest() if verified.newest_only else b""
+        return StatementIdentity(verified.statement.digest, int(verified.predicate.issued.timestamp()), subject)

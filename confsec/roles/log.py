@@ -190,6 +190,7 @@ class Log(Role):
             keys,
             Path(config.index),
             identify=self._admission and self._admission.identify,
+            rules=self._admission.rules if self._admission else b"",
             state=state,
             clock=self._now,
         )

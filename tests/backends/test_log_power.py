@@ -93,7 +93,7 @@ def opened(folder: Path, index: Path) -> tuple[FolderStorage, LogSession]:
     storage = FolderStorage(folder)
     storage.open()
     try:
-        return storage, LogSession(storage, LogIndex(index), [SIGNER], identify=None, clock=now)
+        return storage, LogSession(storage, LogIndex(index, origin=SIGNER.key.name), [SIGNER], identify=None, clock=now)
     except PowerFailureError:
         storage.close()
         raise

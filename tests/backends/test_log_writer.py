@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from attrs import evolve
 from hypothesis import given, settings, strategies as st
 
 from confsec.backends.log_index import LogIndex
@@ -21,6 +22,7 @@ from confsec.errors import BackendError, BusyError, ConfigError, LimitError, Loc
 from confsec.protocol.log_admission import AlreadyLoggedError, LogAdmission
 from confsec.protocol.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
 from confsec.protocol.note_keys import KeyType, Signer
+from confsec.protocol.statement_policy import StatementPolicy
 from tests.backends.object_store import running_object_store, s3_storage
 from tests.protocol.statement_cases import DIRECTORY
 from tests.protocol.test_statement_policy import CHANGED, NAME, POLICY, sealed
@@ -81,8 +83,10 @@ class CrashError(Exception):
 
 
 def session(storage: LogStorage, index: Path, **more: LogAdmission) -> LogSession:
-    identify = more["admission"].identify if more else None
-    return LogSession(storage, LogIndex(index, identified=identify is not None), [SIGNER], identify=identify, clock=now)
+    admission = more.get("admission")
+    identify, rules = (admission.identify, admission.rules) if admission else (None, b"")
+    made = LogIndex(index, origin=SIGNER.key.name, rules=rules)
+    return LogSession(storage, made, [SIGNER], identify=identify, clock=now)
 
 
 def proved(storage: LogStorage, tree: SignedTree, index: int) -> bytes:
@@ -187,7 +191,9 @@ def test_the_keys_of_a_log_have_one_name() -> None:
 def test_a_log_may_sign_with_a_second_key(tmp_path: Path) -> None:
     second = Signer(SIGNER.key.name, KeyType.ML_DSA_44_COSIGNATURE, bytes(32))
     storage = MemoryStorage()
-    log = LogSession(storage, LogIndex(tmp_path / "i"), [SIGNER, second], identify=None, clock=now)
+    log = LogSession(
+        storage, LogIndex(tmp_path / "i", origin=SIGNER.key.name), [SIGNER, second], identify=None, clock=now
+    )
     log.append([b"entry"])
     assert log.tree.note.count(b"\xe2\x80\x94 log.example/one ") == 2
     assert session(storage, tmp_path / "i").tree == log.tree
@@ -198,7 +204,7 @@ def test_a_log_of_another_key_is_not_opened(tmp_path: Path) -> None:
     session(storage, tmp_path / "i").append([b"entry"])
     other = Signer(SIGNER.key.name, KeyType.ED25519, b"1" * 32)
     with pytest.raises(ConfigError, match="another key"):
-        LogSession(storage, LogIndex(tmp_path / "i"), [other], identify=None, clock=now)
+        LogSession(storage, LogIndex(tmp_path / "i", origin=SIGNER.key.name), [other], identify=None, clock=now)
 
 
 def test_a_log_that_lost_its_commit_is_not_begun_anew(tmp_path: Path) -> None:
@@ -306,31 +312,73 @@ async def test_two_writers_of_one_bucket_lose_nothing(tmp_path: Path) -> None:
 # --- The index --------------------------------------------------------------------------------------------------------
 
 
-def test_an_index_that_is_lost_or_of_another_log_is_made_anew(tmp_path: Path) -> None:
-    storage, other = MemoryStorage(), MemoryStorage()
+def test_an_index_that_is_lost_is_made_anew(tmp_path: Path) -> None:
+    storage = MemoryStorage()
     batch = [b"%d" % number for number in range(600)]
     log = session(storage, tmp_path / "i")
     log.append(batch[:300])
     log.append(batch[300:])
     assert session(storage, tmp_path / "new").append([batch[599], b"new", batch[0]]) == [599, 600, 0]
-    strange = session(other, tmp_path / "i")  # now the index is that of the other log
-    assert strange.append([batch[5]]) == [0]
     assert session(storage, tmp_path / "i").append([batch[5], b"new"]) == [5, 600]
+
+
+def test_a_log_whose_storage_lost_acknowledged_entries_does_not_open(tmp_path: Path) -> None:
+    storage = MemoryStorage()
+    session(storage, tmp_path / "i").append([b"a"])
+    copy = dict(storage.files)
+    log = session(storage, tmp_path / "i")
+    log.append([b"b"])
+    storage.files = copy
+    with pytest.raises(TransparencyError, match=r"got 1 entries, want the 2 of its index.*Restore its newest files"):
+        session(storage, tmp_path / "i")
+    with pytest.raises(TransparencyError, match="what it has acknowledged"):
+        log.append([b"c"])
+    other = session(storage, tmp_path / "new")  # who has no index cannot know: witnesses do
+    other.append([b"another b"])
+    with pytest.raises(TransparencyError, match="what it has acknowledged"):
+        session(storage, tmp_path / "i")
+
+
+def test_the_index_of_another_log_is_not_taken_over(tmp_path: Path) -> None:
+    session(MemoryStorage(), tmp_path / "i")
+    other = Signer("log.example/two", KeyType.ED25519, bytes(32))
+    index = LogIndex(tmp_path / "i", origin=other.key.name)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"got log\.example/one, want log\.example/two.*a file of its own"):
+            LogSession(MemoryStorage(), index, [other], identify=None, clock=now)
+    index.close()
+
+
+@pytest.mark.anyio
+async def test_two_logs_do_not_share_an_index(tmp_path: Path) -> None:
+    other = Signer("log.example/two", KeyType.ED25519, bytes(32))
+    first = LogWriter(FolderStorage(tmp_path / "one"), [SIGNER], tmp_path / "index.db")
+    await first.open()
+    second = LogWriter(FolderStorage(tmp_path / "two"), [other], tmp_path / "index.db")
+    with pytest.raises(BusyError, match="another log uses the index"):
+        await second.open()
+    assert await first.append(b"entry") == 0
+    await first.aclose()
+    with pytest.raises(ConfigError, match="the index of another log"):
+        await second.open()
+    await first.open()
+    assert await first.append(b"entry") == 0
+    await first.aclose()
 
 
 def test_an_index_that_cannot_be_used_says_that_it_may_be_deleted(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("this is no database, but it is long enough to look like one" * 40)
     with pytest.raises(BackendError, match="It can be deleted"):
-        LogIndex(tmp_path / "text").open()
+        LogIndex(tmp_path / "text", origin="").open()
     with sqlite3.connect(tmp_path / "newer") as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     connection.close()
     with pytest.raises(BackendError, match="another version"):
-        LogIndex(tmp_path / "newer").open()
+        LogIndex(tmp_path / "newer", origin="").open()
     with pytest.raises(BackendError, match="cannot be opened"):
-        LogIndex(tmp_path / "none" / "index").open()
+        LogIndex(tmp_path / "none" / "index", origin="").open()
     with pytest.raises(LocalProtocolError, match="not open"):
-        LogIndex(tmp_path / "index").extent()
+        LogIndex(tmp_path / "index", origin="").extent()
 
 
 # --- Statements -------------------------------------------------------------------------------------------------------
@@ -365,6 +413,17 @@ def test_an_index_without_statements_is_made_anew_when_they_are_told_apart(tmp_p
     log = session(storage, tmp_path / "i", admission=ADMISSION)
     assert log.append([b"no statement", ENTRY, b"neither"]) == [0, 1, 2]
     assert isinstance(log.append([LATER])[0], AlreadyLoggedError)
+
+
+def test_an_index_is_made_anew_when_only_the_newest_counts_from_now_on(tmp_path: Path) -> None:
+    storage = MemoryStorage()
+    rules = {type_: evolve(rule, newest_only=False) for type_, rule in POLICY.rules.items()}
+    both = LogAdmission(StatementPolicy(rules))
+    assert session(storage, tmp_path / "i", admission=both).append([ENTRY, LATER]) == [0, 1]
+    third = sealed(evolve(CHANGED, directory="version = 2\n").about(NAME))
+    [refused] = session(storage, tmp_path / "i", admission=ADMISSION).append([third])
+    assert isinstance(refused, AlreadyLoggedError)
+    assert "replaces this one" in str(refused)
 
 
 @pytest.mark.anyio
