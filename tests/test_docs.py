@@ -39,7 +39,7 @@ def run_examples(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the examples of `page` in `folder`, with the commands of this Python's environment first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, str(RUNNER), str(page)]
-    env = {**os.environ, "PATH": path}
+    env = {**os.environ, "PATH": path, "XDG_STATE_HOME": str(folder / "state")}  # nobody's memory of logs
     return subprocess.run(command, check=False, cwd=folder, env=env, capture_output=True, text=True)
 
 

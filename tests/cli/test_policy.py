@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric import ec, x25519 as x25519_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from confsec.backends.trusted_logs import SqliteTrustedLogs
 from confsec.cli import run
 from confsec.cli.policy_corim import toml_lines
-from confsec.cli.policy_fetch import fetch_evidence
+from confsec.cli.policy_fetch import fetch_evidence, fetch_service
 from confsec.errors import ConfsecError
 from confsec.protocol import cbor
 from confsec.protocol.bhttp import Request, Response
@@ -24,9 +26,11 @@ from confsec.protocol.problem import PROBLEM_TYPE
 from confsec.tee.sev_snp.certificates import AMD_ROOTS
 from confsec.tee.simulated.roots import SIMULATED_AMD_ROOTS
 from tests.cli.fake_tee import POLICY, POLICY_FILE, FakeVerifier, demo_policy, make_evidence, make_file, read_fake
+from tests.client.logged_wire import LoggedWire
 from tests.client.wire import ServiceTransport, fleet_of_today
 from tests.protocol.corim_cases import NOW, corim
 from tests.protocol.fleets import EPOCH, NO_ENDORSEMENTS
+from tests.protocol.logged_service import LoggedService
 from tests.protocol.service import Service
 from tests.protocol.test_corim_reference import A, B, comid, sha384, triple
 from tests.protocol.test_corim_signed import signed
@@ -357,3 +361,56 @@ async def test_a_fleet_record_that_cannot_be_had_is_an_error() -> None:
     service.route = refuse  # type: ignore[method-assign]
     with pytest.raises(ConfsecError):
         await fetch_evidence(service.directory, ServiceTransport(service))
+
+
+# --- Of a service with logs -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoggedWire:
+    """Fetch evidence of two nodes of a service with a root into `new`, at the service's own time."""
+    wire = LoggedWire(LoggedService(nodes=2))
+    (tmp_path / "root.toml").write_text(wire.service.world.root.to_toml())
+    monkeypatch.setattr("confsec.backends.http.HttpTransport", lambda: wire)
+    monkeypatch.setattr(
+        "confsec.cli.policy_fetch.fetch_service", partial(fetch_service, clock=lambda: wire.service.now)
+    )
+    words = [str(tmp_path / "root.toml"), str(tmp_path / "new"), "--memory", str(tmp_path / "logs.db")]
+    assert run(["policy", "fetch", *words]) == 0
+    return wire
+
+
+def try_logged(folder: Path, *words: str) -> int:
+    new = policy_file(folder / "new.toml")
+    against = ["--against", str(folder / "new"), "--current", "UNSAFE_UNATTESTED"]
+    return run(["policy", "try", new, *against, *words])
+
+
+def test_evidence_of_a_logged_epoch_is_appraised_under_its_root(
+    tmp_path: Path, logged: LoggedWire, capsys: Capture
+) -> None:
+    assert len(list((tmp_path / "new").iterdir())) == 6
+    assert try_logged(tmp_path, "--root", str(tmp_path / "root.toml")) == 1
+    assert capsys.readouterr().out.count("trusted → refused") == 2
+
+
+def test_a_logged_beacon_asks_for_its_root(tmp_path: Path, logged: LoggedWire, capsys: Capture) -> None:
+    assert try_logged(tmp_path) == 2
+    assert "--root" in capsys.readouterr().err
+
+
+def test_a_logged_beacon_of_another_root_is_refused(tmp_path: Path, logged: LoggedWire, capsys: Capture) -> None:
+    beacon = logged.service.world.fleets.note(logged.service.now, witnesses=1)
+    for file in (tmp_path / "new").glob("*.beacon"):
+        file.write_bytes(beacon)
+    assert try_logged(tmp_path, "--root", str(tmp_path / "root.toml")) == 2
+    assert "no quorum of witnesses" in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_what_was_fetched_of_logs_is_remembered(tmp_path: Path, logged: LoggedWire) -> None:
+    memory = SqliteTrustedLogs(tmp_path / "logs.db")
+    await memory.open()
+    root = logged.service.world.root
+    assert [(await memory.read(origin)).size for origin in (root.directory.origin, root.fleet.origin)] == [1, 1]
+    await memory.aclose()

@@ -29,6 +29,7 @@ from confsec.protocol.checks import Status
 from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED
 from tests.client.engine import ANSWER, MODEL, WORDS, answer, field, new_client, new_wire, told
 from tests.client.wire import ServiceTransport
+from tests.protocol.log_world import World
 
 QUESTION = "Why is the sea salty?"
 MESSAGES: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": QUESTION}]
@@ -292,3 +293,29 @@ async def test_async_asks_a_service_that_runs_as_processes(running_service: Path
 def test_making_a_client_does_nothing(tmp_path: Path) -> None:
     OpenAI(service=tmp_path / "missing.toml")
     AsyncOpenAI(service=Client("https://nowhere.invalid/"))
+
+
+@pytest.mark.parametrize("make", [OpenAI, AsyncOpenAI])
+def test_a_client_that_was_made_before_has_its_own_memory(wire: ServiceTransport, make: Any, tmp_path: Path) -> None:
+    for options in ({"memory": tmp_path / "logs.db"}, {"pin": bytes(32)}):
+        with pytest.raises(ConfigError, match="its own pin and memory"):
+            make(service=new_client(wire), **options)
+
+
+def pinned(folder: Path) -> dict[str, Any]:
+    """Return options of a root that is not the pinned one: it is refused before anything is fetched."""
+    return {"service": World().root, "pin": bytes(31) + b"x", "memory": folder / "logs.db", "max_retries": 0}
+
+
+def test_pin_and_memory_are_those_of_the_client(tmp_path: Path) -> None:
+    with OpenAI(**pinned(tmp_path)) as client, pytest.raises(ConfigError, match="pinned"):
+        client.models.list()
+    assert (tmp_path / "logs.db").exists()
+
+
+@pytest.mark.anyio
+async def test_pin_and_memory_are_those_of_the_asynchronous_client(tmp_path: Path) -> None:
+    async with AsyncOpenAI(**pinned(tmp_path)) as client:
+        with pytest.raises(ConfigError, match="pinned"):
+            await client.models.list()
+    assert (tmp_path / "logs.db").exists()
