@@ -151,7 +151,8 @@ class LoggedChain:
         )
         types = _TYPES[name]
         rules = {type_: rule for type_, rule in self.root.statements.rules.items() if type_ in types}
-        return Log(config, statements=StatementPolicy(rules), transport=self.wire)
+        root = self.root if name != "artifacts" else None
+        return Log(config, statements=StatementPolicy(rules), root=root, transport=self.wire)
 
     def make_router(self, *, records: bool = True) -> Router:
         urls = tuple(f"http://node-{number}" for number in range(len(self.engines)))
