@@ -20,9 +20,7 @@ from confsec.cli.statement_tree import print_no_statement
 from confsec.cli.timestamp import TIMESTAMP
 from confsec.errors import ConfigError, DecodeError, UnsupportedError, VerificationError
 from confsec.protocol import statement_rules
-from confsec.protocol.sigstore import read_envelope
-from confsec.protocol.statement import Statement
-from confsec.protocol.statement_policy import StatementPolicy
+from confsec.protocol.statement_policy import StatementPolicy, claimed_type
 from confsec.protocol.witness_policy import WitnessPolicy
 
 __all__ = ["read_rules", "verify_command"]
@@ -101,10 +99,7 @@ def verify_command(file: Path, policy: Path, trusted_root: Path | None, *, as_js
 
 
 def _question(data: bytes, rules: StatementPolicy, logged: Logged | None, wanted: _Options) -> Question:
-    if wanted.type_ is None:
-        predicate_type = Statement.decode(read_envelope(data).payload).predicate_type
-    else:
-        predicate_type = TYPE_NAMES[wanted.type_]
+    predicate_type = claimed_type(data) if wanted.type_ is None else TYPE_NAMES[wanted.type_]
     return Question(
         envelope=data,
         predicate_type=predicate_type,

@@ -6,6 +6,9 @@ keys. What it calls its keys nobody signed, so that is only the order in which w
 
 ECDSA signatures are r and s of 32 bytes each, as in the standard's own example. Signatures in DER, as Sigstore writes
 them, come in bundles, and those are read elsewhere.
+
+An envelope has the members of the standard and no others, so that nobody can put a second one into it that others read
+in its place. There we are stricter than the standard: docs/spec/statements.md, Envelope.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from confsec.errors import DecodeError, UnsupportedError, VerificationError
 from confsec.protocol import json_general
-from confsec.protocol.json_members import list_of, text_of
+from confsec.protocol.json_members import list_of, members_of, text_of
 from confsec.protocol.signatures import ALGORITHMS, SignatureAlgorithm, SigningKey, sign, verify_signature
 from confsec.protocol.wire import decode_base64, decode_base64url_padded, encode_base64
 
@@ -36,6 +39,7 @@ MAX_SIGNATURES: Final = 16
 _MAX_NAME: Final = 255
 _MAX_SIGNATURE: Final = 8192  # those of others may be RSA or ML-DSA
 _ENVELOPE: Final = "DSSE, envelope.md"
+_MEMBERS: Final = ("payload", "payloadType", "signatures")
 _PROTOCOL: Final = "DSSE, protocol.md"
 
 _Public = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -103,10 +107,11 @@ class DsseSignature:
 
     @classmethod
     def from_json(cls, value: json_general.JsonItem) -> Self:
-        """Read it; members that we do not know are passed over. Raises `DecodeError` and `LimitError`."""
-        members = json_general.as_object(value, what="a signature")
-        key_id = text_of(members.get("keyid", ""), "a keyid", limit=_MAX_NAME)
-        return cls(_base64(text_of(members.get("sig"), "a signature", limit=_MAX_SIGNATURE)), key_id)
+        """Read it: a `sig`, perhaps a `keyid`, and nothing else. Raises `DecodeError` and `LimitError`."""
+        members = {"keyid": "", **json_general.as_object(value, what="a signature")}
+        members = members_of(members, "a signature", ("keyid", "sig"))
+        key_id = text_of(members["keyid"], "a keyid", limit=_MAX_NAME)
+        return cls(_base64(text_of(members["sig"], "a signature", limit=_MAX_SIGNATURE)), key_id)
 
     def to_json(self) -> dict[str, json_general.JsonItem]:
         """Write it: without `keyid` where there is none."""
@@ -130,14 +135,14 @@ class Envelope:
     def decode(cls, data: bytes) -> Self:
         """Read the JSON envelope. Raises `DecodeError` and `LimitError`.
 
-        "Consumers MUST ignore unrecognized fields" (envelope.md, Parsing rules): nobody signed them. "Either standard
-        or URL-safe base64 encodings are allowed" (protocol.md), so there are several spellings anyway.
+        "Either standard or URL-safe base64 encodings are allowed" (protocol.md), so there are several spellings. But
+        other members, which the standard wants to be ignored (envelope.md, Parsing rules), are refused.
         """
         value = json_general.decode(data, what="an envelope", limit=MAX_ENVELOPE)
-        members = json_general.as_object(value, what="an envelope")
-        payload_type = text_of(members.get("payloadType"), "a payload type", limit=_MAX_NAME)
-        payload = _base64(text_of(members.get("payload"), "a payload", limit=MAX_ENVELOPE))
-        signatures = list_of(members.get("signatures"), "signatures", limit=MAX_SIGNATURES, least=1)
+        members = members_of(value, "an envelope", _MEMBERS)
+        payload_type = text_of(members["payloadType"], "a payload type", limit=_MAX_NAME)
+        payload = _base64(text_of(members["payload"], "a payload", limit=MAX_ENVELOPE))
+        signatures = list_of(members["signatures"], "signatures", limit=MAX_SIGNATURES, least=1)
         return cls(payload_type, payload, tuple(map(DsseSignature.from_json, signatures)))
 
     def encode(self) -> bytes:

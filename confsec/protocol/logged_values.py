@@ -15,13 +15,12 @@ from attrs import field, frozen
 from confsec.errors import DecodeError, TransparencyError
 from confsec.protocol import cbor
 from confsec.protocol.cmw import CmwRecord, Endorsements
-from confsec.protocol.dsse import Envelope
 from confsec.protocol.log_root import LogRoot
 from confsec.protocol.manifest import Manifest
 from confsec.protocol.policy import MANIFESTS
 from confsec.protocol.predicate import Predicate
 from confsec.protocol.predicates import ImageManifest, ModelDigests
-from confsec.protocol.statement import Statement
+from confsec.protocol.statement_policy import claimed_type
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import verify_logged
 
@@ -125,7 +124,7 @@ def _statement(item: cbor.CborValue) -> LoggedStatement:
 
 def _verify(statement: LoggedStatement, root: LogRoot, at: datetime) -> Predicate:
     verify_logged(statement.envelope, statement.proof, root.witnesses, origin=root.artifacts)
-    type_ = Statement.decode(Envelope.decode(statement.envelope).payload).predicate_type
+    type_ = claimed_type(statement.envelope)
     if type_ not in {each.TYPE for each in _TYPES}:
         raise TransparencyError("a logged statement is about neither an image nor a model", got=type_, section=_SECTION)
     return root.statements.verify(statement.envelope, predicate_type=type_, at=at).predicate

@@ -14,14 +14,13 @@ from attrs import frozen
 
 from confsec.errors import ConfsecError, TransparencyError
 from confsec.protocol.directory import ServiceDirectory
-from confsec.protocol.dsse import Envelope
 from confsec.protocol.epoch import Epoch
 from confsec.protocol.fleet import FleetRecord
 from confsec.protocol.fleet_check import check_fleet_record
 from confsec.protocol.log_root import LogRoot
 from confsec.protocol.log_state import LogState, StateEntry
-from confsec.protocol.predicates import DirectoryStatement, FleetStatement, read_predicate
-from confsec.protocol.statement import Statement
+from confsec.protocol.predicates import DirectoryStatement, FleetStatement
+from confsec.protocol.statement_policy import VerifiedStatement
 from confsec.protocol.transparency import CosignedCheckpoint, verify_checkpoint
 
 __all__ = [
@@ -127,7 +126,7 @@ def find_fleet(state: LogState, root: LogRoot) -> FleetInEffect:
                 want=f"at least {root.fleet.epoch / 2}", hint="One of them may have been made for somebody",
             )  # fmt: skip
     statement, epoch = fleets[-1]
-    return FleetInEffect(_subject_digest(state.entries[-1]), statement, epoch, cosigned)
+    return FleetInEffect(_subject_digest(state.entries[-1], root), statement, epoch, cosigned)
 
 
 def read_epoch(beacon: bytes, root: LogRoot | None) -> Epoch:
@@ -183,11 +182,10 @@ def _newest(entries: Sequence[StateEntry], root: LogRoot) -> datetime:
 def read_issued(entry: StateEntry, root: LogRoot) -> datetime:
     """Return when a directory was issued that counted then; of anything else, that it was long ago."""
     try:
-        unverified = read_predicate(Statement.decode(Envelope.decode(entry.data).payload))
-        root.statements.verify(entry.data, predicate_type=DirectoryStatement.TYPE, at=unverified.issued)
+        verified = root.statements.verify_as_issued(entry.data, predicate_type=DirectoryStatement.TYPE)
     except ConfsecError:
         return _LONG_AGO
-    return unverified.issued
+    return verified.predicate.issued
 
 
 def read_fleet(entry: StateEntry, root: LogRoot) -> tuple[FleetStatement, Epoch]:
@@ -195,9 +193,7 @@ def read_fleet(entry: StateEntry, root: LogRoot) -> tuple[FleetStatement, Epoch]
 
     Raises `TransparencyError` for a beacon from after the entry, and what verifying the statement and the beacon raise.
     """
-    unverified = read_predicate(Statement.decode(Envelope.decode(entry.data).payload))
-    verified = root.statements.verify(entry.data, predicate_type=FleetStatement.TYPE, at=unverified.issued)
-    statement = cast("FleetStatement", verified.predicate)
+    statement = cast("FleetStatement", _verify_fleet(entry, root).predicate)
     beacon = verify_checkpoint(statement.beacon, root.witnesses, origin=root.fleet.origin)
     if beacon.checkpoint.size > entry.index:
         raise TransparencyError(
@@ -211,5 +207,9 @@ def _epoch(beacon: bytes, cosigned: CosignedCheckpoint) -> Epoch:
     return Epoch(beacon, cosigned.fresh_since, cosigned.cosigners)
 
 
-def _subject_digest(entry: StateEntry) -> bytes:
-    return Statement.decode(Envelope.decode(entry.data).payload).subjects[0].digest
+def _verify_fleet(entry: StateEntry, root: LogRoot) -> VerifiedStatement:
+    return root.statements.verify_as_issued(entry.data, predicate_type=FleetStatement.TYPE)
+
+
+def _subject_digest(entry: StateEntry, root: LogRoot) -> bytes:
+    return _verify_fleet(entry, root).statement.subjects[0].digest

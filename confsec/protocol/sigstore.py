@@ -31,6 +31,7 @@ MAX_BUNDLE: Final = MAX_ENVELOPE + (1 << 18)
 """A bundle has at most 1.25 MiB: an envelope, and 256 KiB of certificates, proofs and signed times."""
 
 _MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle"
+_MEMBERS: Final = frozenset({"mediaType", "verificationMaterial", "dsseEnvelope"})
 _SECTION: Final = "docs/spec/statements.md, Sigstore"
 _MAX_NAME: Final = 255
 _MAX_SUBJECT: Final = 1024
@@ -146,11 +147,14 @@ def is_bundle(data: bytes) -> bool:
 def read_envelope(data: bytes) -> Envelope:
     """Read an envelope, or the one in a bundle of Sigstore, to see what it claims. Nothing is verified by this.
 
-    Raises `DecodeError` and `LimitError`.
+    There is one reading of any bytes, and this is it: what calls itself a bundle is one, has the members of a bundle
+    that holds an envelope, and no others. Raises `DecodeError` and `LimitError`.
     """
     if not is_bundle(data):
         return Envelope.decode(data)
     bundle = json_general.as_object(json_general.decode(data, what="a bundle", limit=MAX_BUNDLE), what="a bundle")
+    if unknown := bundle.keys() - _MEMBERS:
+        raise DecodeError("a bundle holds more than an envelope", got=f"{len(unknown)} other members", section=_SECTION)
     envelope = json_general.as_object(bundle.get("dsseEnvelope"), what="the envelope of a bundle")
     return Envelope.decode(json_general.encode(envelope))
 

@@ -15,11 +15,11 @@ from typing import Final, Self, TypeAlias, final
 
 from attrs import evolve, field, frozen
 
-from confsec.errors import ConfigError, LocalProtocolError, TransparencyError
-from confsec.protocol.dsse import DsseKey, Envelope
+from confsec.errors import ConfigError, LocalProtocolError, TransparencyError, VerificationError
+from confsec.protocol.dsse import DsseKey
 from confsec.protocol.epoch import CLOCK_DIFFERENCE
 from confsec.protocol.predicates import Predicate, Revocation, RevokedKind, read_predicate
-from confsec.protocol.sigstore import BundleVerifier, SigstoreIdentity, is_bundle
+from confsec.protocol.sigstore import BundleVerifier, SigstoreIdentity, is_bundle, read_envelope
 from confsec.protocol.statement import PAYLOAD_TYPE, Statement
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "StatementSigner",
     "Verified",
     "VerifiedStatement",
+    "claimed_type",
 ]
 
 _SECTION: Final = "docs/spec/statements.md, Who is believed"
@@ -147,6 +148,14 @@ class VerifiedStatement:
         return f"VerifiedStatement({self._statement.predicate_type!r}, {self.names!r})"
 
 
+def claimed_type(envelope: bytes) -> str:
+    """Return the predicate type that an envelope or a bundle claims to have: a question to ask a policy, no answer.
+
+    Raises `DecodeError` for what is no statement.
+    """
+    return Statement.decode(read_envelope(envelope).payload).predicate_type
+
+
 @final
 @frozen
 class StatementPolicy:
@@ -183,6 +192,22 @@ class StatementPolicy:
         Raises `DecodeError` for what is none, `VerificationError` if too few of the signers signed it, and
         `TransparencyError` for one that does not count.
         """
+        # 1. to 4. Its signers said it, and may.
+        verified = self._believe(envelope, predicate_type)
+        # 5. Its time has come and is not over.
+        _check_time(verified.predicate, self._rule(predicate_type), at)
+        return verified
+
+    def verify_as_issued(self, envelope: bytes, *, predicate_type: str | None = None) -> VerifiedStatement:
+        """Check a statement as of when it was issued, whenever that was: a log keeps what has ended since.
+
+        Without a type it may be of any that has a rule. Raises the same as `verify`.
+        """
+        verified = self._believe(envelope, predicate_type or claimed_type(envelope))
+        _check_time(verified.predicate, self._rule(verified.statement.predicate_type), verified.predicate.issued)
+        return verified
+
+    def _believe(self, envelope: bytes, predicate_type: str) -> VerifiedStatement:
         # 1. Somebody may say such things at all.
         rule = self._rule(predicate_type)
         # 2. The signers signed these bytes, as a statement, with keys that are good.
@@ -193,8 +218,6 @@ class StatementPolicy:
         predicate = read_predicate(statement)
         # 4. It is about what the policy takes, and neither it nor its subjects are revoked.
         self._check_subjects(statement, rule)
-        # 5. Its time has come and is not over.
-        _check_time(predicate, rule, at)
         return VerifiedStatement(
             statement, predicate, signers=signers, newest_only=rule.newest_only, verified=_VERIFIED
         )
@@ -205,13 +228,16 @@ class StatementPolicy:
         return self.rules[predicate_type]
 
     def _open(self, data: bytes, rule: StatementRule) -> tuple[bytes, tuple[StatementSigner, ...]]:
-        """Return what was signed, and who signed it."""
-        if self.bundles is not None and rule.identities and is_bundle(data):
-            bundle = self.bundles.verify_envelope(data, rule.identities)
-            _require_payload_type(bundle.payload_type)
-            return bundle.payload, self._good_keys({bundle.identity: bundle.spki}, rule.threshold)
-        envelope = Envelope.decode(data)
+        """Return what was signed, and who signed it. There is one reading of `data`: that of `read_envelope`."""
+        envelope = read_envelope(data)
         _require_payload_type(envelope.payload_type)
+        if is_bundle(data):
+            if self.bundles is None or not rule.identities:
+                raise TransparencyError("a bundle of Sigstore does not count where no identity does", section=_SECTION)
+            bundle = self.bundles.verify_envelope(data, rule.identities)
+            if (bundle.payload_type, bundle.payload) != (envelope.payload_type, envelope.payload):
+                raise VerificationError("what was signed is not what the bundle shows", section=_SECTION)
+            return envelope.payload, self._good_keys({bundle.identity: bundle.spki}, rule.threshold)
         signed = envelope.verify(rule.keys, threshold=rule.threshold)
         return envelope.payload, self._good_keys({key: key.spki for key in signed}, rule.threshold)
 

@@ -34,8 +34,8 @@ from confsec.protocol.log_state import LogState
 from confsec.protocol.predicates import FleetStatement, read_predicate
 from confsec.protocol.service_state import find_fleet
 from confsec.protocol.signatures import SigningKey
-from confsec.protocol.state_reader import Firsts, StateUpdate
 from confsec.protocol.sigstore import read_envelope
+from confsec.protocol.state_reader import Firsts, StateUpdate
 from confsec.protocol.statement import Statement, Subject
 from confsec.protocol.transparency import TrustedLog
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from confsec.errors import ConfigError, ConfsecError
 from confsec.protocol.cmw import CmwRecord
-from confsec.protocol.dsse import Envelope
 from confsec.protocol.logged_values import STATEMENTS, LoggedStatement, statements_record
+from confsec.protocol.sigstore import read_envelope
 from confsec.protocol.tlog_proof import MAX_TLOG_PROOF, TlogProof
 
 __all__ = ["read_statements"]
@@ -36,7 +36,7 @@ def _read(path: Path) -> LoggedStatement:
     proof = path.with_suffix(_PROOF)
     try:
         envelope = _bytes(path)
-        Envelope.decode(envelope)
+        read_envelope(envelope)
         return LoggedStatement(envelope, TlogProof.decode(_bytes(proof)))
     except OSError as exc:
         hint = f"Each NAME{_ENVELOPE} has its NAME{_PROOF} beside it: confsec log prove writes one"

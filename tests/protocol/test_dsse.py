@@ -106,9 +106,12 @@ def test_published_envelopes_are_refused(payload_type: str, signatures: list[Any
         envelope.verify(keys, threshold=threshold)
 
 
-def test_members_that_we_do_not_know_are_passed_over() -> None:
-    signatures = [{**each, "extension": {}} for each in json.loads(SIGNED.encode())["signatures"]]
-    assert Envelope.decode(changed(more=1, signatures=signatures)) == SIGNED
+@pytest.mark.parametrize("member", ["more", "mediaType", "dsseEnvelope", "payload_type"])
+def test_members_that_others_might_read_are_refused(member: str) -> None:
+    signatures = [{**each, member: {}} for each in json.loads(SIGNED.encode())["signatures"]]
+    for members in ({member: 1}, {"signatures": signatures}):
+        with pytest.raises(DecodeError, match="other members"):
+            Envelope.decode(changed(**members))
 
 
 def test_a_signature_of_another_kind_beside_ours_is_passed_over() -> None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import pytest
 from attrs import evolve
 
-from confsec.errors import ConfsecError, DecodeError, TransparencyError, VerificationError
+from confsec.errors import DecodeError, TransparencyError, VerificationError
 from confsec.protocol.dsse import Envelope
 from confsec.protocol.log_admission import LogAdmission
-from confsec.protocol.predicates import ModelDigests
+from confsec.protocol.predicates import DirectoryStatement, ModelDigests
+from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.wire import encode_base64
-from tests.protocol.statement_cases import AT, DIRECTORY, MODEL, RELEASE
+from tests.protocol.disguises import disguise
+from tests.protocol.statement_cases import AT, DAY, DIRECTORY, MODEL, RELEASE
+from tests.protocol.test_sigstore import RULE as SIGSTORE_RULE, Verifier
 from tests.protocol.test_statement_policy import CHANGED, NAME, POLICY, sealed
 from tests.protocol.token_keys import OTHER, P256
 
 ADMISSION = LogAdmission(POLICY)
 ENTRY = sealed(DIRECTORY.about(NAME))
+END: Final = datetime(9001, 1, 1, tzinfo=UTC)
 
 
 def test_a_statement_that_the_policy_believes_is_admitted() -> None:
@@ -36,7 +41,7 @@ def test_a_statement_that_the_policy_believes_is_admitted() -> None:
 def test_a_statement_is_known_by_what_was_signed() -> None:
     identity = ADMISSION.identify(ENTRY)
     assert identity is not None
-    spelled = json.dumps(json.loads(ENTRY) | {"unsigned": "noise"}, indent=1).encode()
+    spelled = json.dumps(json.loads(ENTRY), indent=1).encode()
     assert spelled != ENTRY
     assert ADMISSION.identify(spelled) == identity
     assert ADMISSION.identify(Envelope.decode(ENTRY).sign(P256).encode()) == identity
@@ -45,7 +50,8 @@ def test_a_statement_is_known_by_what_was_signed() -> None:
 
 def test_what_is_replaced_has_the_subject_of_what_replaces_it() -> None:
     first, later = ADMISSION.identify(ENTRY), ADMISSION.identify(sealed(CHANGED.about(NAME)))
-    other = ADMISSION.identify(sealed(DIRECTORY.about("other.example")))
+    anything = {DirectoryStatement.TYPE: evolve(POLICY.rules[DirectoryStatement.TYPE], subject_names=None)}
+    other = LogAdmission(StatementPolicy(anything)).identify(sealed(DIRECTORY.about("other.example")))
     assert first is not None
     assert later is not None
     assert other is not None
@@ -58,19 +64,32 @@ def test_of_other_types_each_statement_counts() -> None:
         identity = ADMISSION.identify(sealed(statement))
         assert identity is not None
         assert identity.subject == b""
-    policy = LogAdmission(evolve(POLICY, rules={ModelDigests.TYPE: POLICY.rules[ModelDigests.TYPE]}))
-    unknown = policy.identify(ENTRY)
-    assert unknown is not None
-    assert unknown.subject == b""
 
 
-def test_the_envelope_in_a_bundle_of_sigstore_is_read() -> None:
-    bundle = {"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "dsseEnvelope": json.loads(ENTRY)}
-    assert ADMISSION.identify(json.dumps(bundle).encode()) == ADMISSION.identify(ENTRY)
-    for broken in (bundle | {"dsseEnvelope": 1}, {"mediaType": bundle["mediaType"]}):
-        assert ADMISSION.identify(json.dumps(broken).encode()) is None
-        with pytest.raises(ConfsecError):
-            ADMISSION.verify(json.dumps(broken).encode(), at=AT)
+def test_what_has_ended_is_known_and_what_the_policy_does_not_believe_is_not() -> None:
+    assert ADMISSION.identify(sealed(evolve(DIRECTORY, issued=AT - 900 * DAY, valid_until=AT - 899 * DAY).about(NAME)))
+    policy = evolve(POLICY, rules={ModelDigests.TYPE: POLICY.rules[ModelDigests.TYPE]})
+    assert LogAdmission(policy).identify(ENTRY) is None
+    assert ADMISSION.identify(sealed(DIRECTORY.about(NAME), OTHER)) is None
+
+
+def test_a_bundle_of_sigstore_is_known_by_what_was_verified() -> None:
+    verifier = Verifier()
+    policy = StatementPolicy({DirectoryStatement.TYPE: SIGSTORE_RULE}, bundles=verifier)
+    assert LogAdmission(policy).identify(verifier.bundle) == ADMISSION.identify(ENTRY)
+    assert ADMISSION.identify(verifier.bundle) is None
+    with pytest.raises(TransparencyError, match="a bundle of Sigstore does not count"):
+        ADMISSION.verify(verifier.bundle, at=AT)
+
+
+def test_a_signed_envelope_that_calls_itself_a_bundle_is_no_statement() -> None:
+    fake = sealed(
+        evolve(DIRECTORY, directory="x", issued=datetime(9000, 1, 1, tzinfo=UTC), valid_until=END).about(NAME)
+    )
+    disguised = disguise(ENTRY, fake)
+    assert ADMISSION.identify(disguised) is None
+    with pytest.raises(DecodeError, match="more than an envelope"):
+        ADMISSION.verify(disguised, at=AT)
 
 
 def test_what_is_no_statement_has_no_identity() -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
 import pytest
 from attrs import evolve, field, frozen
+from hypothesis import event, given, strategies as st
 
-from confsec.errors import ConfigError, DecodeError, TransparencyError, VerificationError
+from confsec.errors import ConfigError, ConfsecError, DecodeError, TransparencyError, VerificationError
+from confsec.protocol.dsse import DsseSignature, Envelope
 from confsec.protocol.predicates import DirectoryStatement, FleetStatement, RevokedKind
 from confsec.protocol.sigstore import MAX_BUNDLE, SignedBundle, SigstoreIdentity, is_bundle, read_envelope
 from confsec.protocol.statement import PAYLOAD_TYPE
-from confsec.protocol.statement_policy import StatementPolicy, StatementRule
+from confsec.protocol.statement_policy import StatementPolicy, StatementRule, VerifiedStatement
 from confsec.protocol.statement_rules import from_table, from_toml, to_toml
+from tests.protocol.disguises import disguise
 from tests.protocol.statement_cases import ALICE, AT, BOB, DAY, DIRECTORY
 from tests.protocol.token_keys import ED25519
 
@@ -36,8 +41,14 @@ class Verifier:
     signer: SigstoreIdentity = CAROL
     asked: list[tuple[SigstoreIdentity, ...]] = field(factory=list)
 
+    @property
+    def bundle(self) -> bytes:
+        """The bundle in which it says that this is."""
+        envelope = Envelope(self.payload_type, self.payload, (DsseSignature(b"s"),))
+        return BUNDLE[:-1] + b', "dsseEnvelope": ' + envelope.encode() + b"}"
+
     def verify_envelope(self, bundle: bytes, identities: Sequence[SigstoreIdentity]) -> SignedBundle:
-        assert bundle == BUNDLE
+        assert is_bundle(bundle)
         self.asked.append(tuple(identities))
         if self.signer not in identities:
             raise TransparencyError("somebody else signed")
@@ -143,12 +154,86 @@ def test_what_has_no_envelope_claims_nothing(data: bytes) -> None:
         read_envelope(data)
 
 
+@pytest.mark.parametrize(
+    "member", ["payload", "payloadType", "signatures", "dsse_envelope", "messageSignature", "media_type", "x"]
+)
+def test_a_bundle_holds_an_envelope_and_nothing_else(member: str) -> None:
+    assert read_envelope(Verifier().bundle).payload == Verifier().payload
+    with pytest.raises(DecodeError, match="more than an envelope"):
+        read_envelope(Verifier().bundle[:-1] + b', "%s": 1}' % member.encode())
+
+
+def test_a_signed_envelope_that_calls_itself_a_bundle_has_no_reading() -> None:
+    signed, inner = DIRECTORY.about(NAME).to_envelope().sign(ED25519).encode(), Verifier().bundle
+    disguised = disguise(signed, json.dumps(json.loads(inner)["dsseEnvelope"]).encode())
+    for read in (read_envelope, Envelope.decode):
+        with pytest.raises(DecodeError):
+            read(disguised)
+    for rule in (RULE, evolve(RULE, signers=(ALICE,)), evolve(RULE, signers=(CAROL,))):
+        with pytest.raises(DecodeError):
+            policy(rule=rule).verify(disguised, predicate_type=DirectoryStatement.TYPE, at=AT)
+
+
+MEMBERS = st.sampled_from(
+    [
+        *json.loads(DIRECTORY.about(NAME).to_envelope().sign(ED25519).encode()).items(),
+        *json.loads(Verifier().bundle).items(),
+        *json.loads(Verifier(payload=b"other").bundle)["dsseEnvelope"].items(),
+        ("mediaType", "application/vnd.dev.sigstore.bundle+json;version=0.1"),
+        ("mediaType", "text/plain"),
+        ("verificationMaterial", {}),
+        ("dsse_envelope", {}),
+        ("payload_type", PAYLOAD_TYPE),
+        ("x", None),
+    ]
+)
+
+
+@given(
+    start=st.sampled_from([DIRECTORY.about(NAME).to_envelope().sign(ED25519).encode(), Verifier().bundle]),
+    added=st.lists(MEMBERS, max_size=4),
+    removed=st.lists(MEMBERS, max_size=2),
+)
+def test_any_object_has_one_reading_at_most(
+    start: bytes, added: list[tuple[str, Any]], removed: list[tuple[str, Any]]
+) -> None:
+    gone = {name for name, _ in removed}
+    members = {name: value for name, value in [*json.loads(start).items(), *added] if name not in gone}
+    data = json.dumps(members).encode()
+    inner = json.dumps(members.get("dsseEnvelope")).encode()
+    outer = json.dumps({name: members.get(name) for name in ("payload", "payloadType", "signatures")}).encode()
+    alone = [found for found in (_read(Envelope.decode, each) for each in (inner, outer)) if found]
+    read, plain = _read(read_envelope, data), _read(Envelope.decode, data)
+    event(f"{len(alone)} envelopes to be seen, {'one' if read else 'none'} read")
+    assert read is None or alone == [read]
+    assert plain is None or plain == read
+    for verified in _verified(data):
+        assert read is not None
+        assert verified.statement.encode() == read.payload
+
+
+def _read(decode: Callable[[bytes], Envelope], data: bytes) -> Envelope | None:
+    try:
+        return decode(data)
+    except DecodeError:
+        return None
+
+
+def _verified(data: bytes) -> Iterator[VerifiedStatement]:
+    """Give what policies of keys, of identities and of both believe, where every bundle is signed."""
+    for signers in ((ALICE,), (CAROL,), (ALICE, CAROL)):
+        with suppress(ConfsecError):
+            believes = policy(rule=evolve(RULE, signers=signers))
+            yield believes.verify(data, predicate_type=DirectoryStatement.TYPE, at=AT)
+            yield believes.verify_as_issued(data)
+
+
 # --- Policies
 
 
 def test_a_bundle_counts_where_an_envelope_does() -> None:
     verifier = Verifier()
-    verified = policy(verifier).verify(BUNDLE, predicate_type=DirectoryStatement.TYPE, at=AT)
+    verified = policy(verifier).verify(verifier.bundle, predicate_type=DirectoryStatement.TYPE, at=AT)
     assert verified.predicate == DIRECTORY
     assert verified.signers == (CAROL,)
     assert verified.newest_only
@@ -159,15 +244,15 @@ def test_a_bundle_counts_where_an_envelope_does() -> None:
 
 
 def test_a_bundle_of_somebody_else_does_not_count() -> None:
-    stranger = SigstoreIdentity("stranger", ISSUER, "evil@example.com")
-    with pytest.raises(TransparencyError):
-        policy(Verifier(signer=stranger)).verify(BUNDLE, predicate_type=DirectoryStatement.TYPE, at=AT)
+    verifier = Verifier(signer=SigstoreIdentity("stranger", ISSUER, "evil@example.com"))
+    with pytest.raises(TransparencyError, match="somebody else"):
+        policy(verifier).verify(verifier.bundle, predicate_type=DirectoryStatement.TYPE, at=AT)
 
 
 def test_a_bundle_is_no_envelope_where_only_keys_count() -> None:
     keys = evolve(RULE, signers=(ALICE,))
-    with pytest.raises(DecodeError):
-        policy(rule=keys).verify(BUNDLE, predicate_type=DirectoryStatement.TYPE, at=AT)
+    with pytest.raises(TransparencyError, match="no identity"):
+        policy(rule=keys).verify(Verifier().bundle, predicate_type=DirectoryStatement.TYPE, at=AT)
 
 
 def test_an_envelope_does_not_count_where_only_identities_do() -> None:
@@ -186,19 +271,26 @@ def test_an_envelope_does_not_count_where_only_identities_do() -> None:
     ],
 )
 def test_what_a_bundle_says_is_checked_like_all_statements(members: dict[str, Any], error: type[Exception]) -> None:
+    verifier = Verifier(**members)
     with pytest.raises(error):
-        policy(Verifier(**members)).verify(BUNDLE, predicate_type=DirectoryStatement.TYPE, at=AT)
+        policy(verifier).verify(verifier.bundle, predicate_type=DirectoryStatement.TYPE, at=AT)
+
+
+@pytest.mark.parametrize("members", [{"payload": b"other"}, {"payload_type": "other"}])
+def test_what_was_signed_is_what_the_bundle_shows(members: dict[str, Any]) -> None:
+    with pytest.raises(VerificationError, match="not what the bundle shows"):
+        policy(Verifier(**members)).verify(Verifier().bundle, predicate_type=DirectoryStatement.TYPE, at=AT)
 
 
 def test_an_old_statement_does_not_count_though_its_bundle_verifies() -> None:
     with pytest.raises(TransparencyError, match="ended"):
-        policy().verify(BUNDLE, predicate_type=DirectoryStatement.TYPE, at=AT + DAY)
+        policy().verify(Verifier().bundle, predicate_type=DirectoryStatement.TYPE, at=AT + DAY)
 
 
 def test_the_key_of_a_certificate_can_be_revoked() -> None:
     revoked = evolve(policy(), revoked=frozenset({(RevokedKind.KEY, sha256(SPKI).digest())}))
     with pytest.raises(TransparencyError, match="revoked key"):
-        revoked.verify(BUNDLE, predicate_type=DirectoryStatement.TYPE, at=AT)
+        revoked.verify(Verifier().bundle, predicate_type=DirectoryStatement.TYPE, at=AT)
 
 
 def test_a_policy_that_names_identities_needs_what_verifies_bundles() -> None:
