@@ -158,40 +158,43 @@ class EntryExaminer:
 
         Raises nothing for what the entry holds.
         """
-        statement, refusal = self._judge(entry.data, at)
-        details = _details(entry, statement)
-        found = [Finding(AlertKind.NEW, "the log has a new entry", details)] if self._report_new else []
+        statement, verified, refusal = self._judge(entry.data, at)
+        details = {**_details(entry, statement), "verified": verified}
+        known = "" if verified else ": nothing in it is verified"
+        found = [Finding(AlertKind.NEW, f"the log has a new entry{known}", details)] if self._report_new else []
         if hits := self._hits(entry.data, statement):
-            found.append(Finding(AlertKind.WATCHED, "an entry speaks of what is watched", {**details, "watched": hits}))
+            what = f"an entry speaks of what is watched{known}"
+            found.append(Finding(AlertKind.WATCHED, what, {**details, "watched": hits}))
         if refusal is not None:
             found.append(Finding(AlertKind.REFUSED, "an entry is refused", {**details, "reason": refusal}))
         return tuple(found)
 
-    def _judge(self, data: bytes, at: datetime) -> tuple[Statement | None, str | None]:
-        """Return the statement of an entry, if it is one, and why it is refused, if it is."""
+    def _judge(self, data: bytes, at: datetime) -> tuple[Statement | None, bool, str | None]:
+        """Return the statement of an entry, if it is one, whether it is verified, and why it is refused, if it is."""
         try:
-            statement = Statement.decode_foreign(read_envelope(data).payload)
+            claimed = Statement.decode_foreign(read_envelope(data).payload)
         except ConfsecError as exc:
-            return None, str(exc) if self._statements_only else None
-        try:
-            self._verify(data, statement, at)
-        except ConfsecError as exc:
-            return statement, str(exc)
-        return statement, None
-
-    def _verify(self, data: bytes, statement: Statement, at: datetime) -> None:
+            return None, False, str(exc) if self._statements_only else None
         if self.policy is None:
-            return
+            return claimed, False, None
+        try:
+            return self._verify(self.policy, data, claimed, at), True, None
+        except ConfsecError as exc:
+            return claimed, False, str(exc)
+
+    def _verify(self, policy: StatementPolicy, data: bytes, claimed: Statement, at: datetime) -> Statement:
+        """Return what the policy verified, which alone is believed."""
         # A log keeps what has ended, so each statement is judged at the time that it gives itself; one from the future
         # is judged now, and refused.
-        time = min(at, _issued(statement, at))
-        verified = self.policy.verify(data, predicate_type=statement.predicate_type, at=time)
+        time = min(at, _issued(claimed, at))
+        verified = policy.verify(data, predicate_type=claimed.predicate_type, at=time)
         self.latest.admit(verified)
         if isinstance(verified.predicate, Revocation):
-            policy = self.policy.with_revocation(verified)
+            policy = policy.with_revocation(verified)
             if len(policy.revoked) > MAX_REVOKED:
                 raise LimitError("more is revoked than a monitor remembers", want=f"at most {MAX_REVOKED}")
             self.policy = policy
+        return verified.statement
 
     def _hits(self, data: bytes, statement: Statement | None) -> list[JsonItem]:
         """Return what of the watched things an entry speaks of, in the form in which they are configured."""

@@ -22,6 +22,7 @@ from confsec.protocol.statement import Statement
 from confsec.protocol.statement_policy import StatementPolicy, StatementRule
 from confsec.protocol.transparency import TrustedLog
 from confsec.protocol.tree_reader import LoggedEntry
+from tests.protocol.disguises import disguise
 from tests.protocol.statement_cases import ALICE, AT, BOB, DAY, DIRECTORY, ISSUER_KEYS, REVOCATION, digest
 from tests.protocol.token_cases import TOKEN_KEY
 from tests.protocol.token_keys import ED25519, P256
@@ -60,12 +61,13 @@ def kinds(found: tuple[Finding, ...]) -> list[AlertKind]:
 def test_a_good_statement_is_new_and_nothing_else() -> None:
     data = envelope(DIRECTORY)
     (found,) = examine(examiner(), data)
-    assert found.kind is AlertKind.NEW
+    assert (found.kind, found.what) == (AlertKind.NEW, "the log has a new entry")
     assert found.details == {
         "index": 7,
         "sha256": sha256(data).hexdigest(),
         "predicateType": DirectoryStatement.TYPE,
         "subjects": [{"digest": {"sha256": sha256(DIRECTORY.directory.encode()).hexdigest()}, "name": NAME}],
+        "verified": True,
     }
     assert examine(examiner(new=False), data) == ()
 
@@ -78,7 +80,7 @@ def test_a_statement_that_has_ended_since_is_no_news() -> None:
     ("data", "reason"),
     [
         (b"no statement", "not JSON"),
-        (b"{}", "payload type"),
+        (b"{}", "other members"),
         (envelope(DIRECTORY, key=P256).replace(b'"sig":"', b'"sig":"AAAA'), "too few"),
         (envelope(evolve(DIRECTORY, issued=AT + DAY, valid_until=AT + 2 * DAY)), "future"),
         (Statement(DIRECTORY.about(NAME).subjects, "https://other.example/v1", {}).to_envelope().sign(P256).encode(),
@@ -100,7 +102,10 @@ def test_where_anything_may_be_logged_it_is_only_new() -> None:
 
 def test_without_a_policy_signatures_are_not_looked_at() -> None:
     data = envelope(DIRECTORY).replace(b'"sig":"', b'"sig":"AAAA')
-    assert kinds(examine(examiner(policy=None), data)) == [AlertKind.NEW]
+    (found,) = examine(examiner(policy=None), data)
+    assert found.kind is AlertKind.NEW
+    assert "nothing in it is verified" in found.what
+    assert found.details["verified"] is False
 
 
 def test_an_older_statement_or_a_second_one_is_refused() -> None:
@@ -158,7 +163,21 @@ def test_what_is_watched_is_found_wherever_it_stands(watch: Watch, data: bytes) 
 def test_a_watched_statement_that_is_refused_is_both() -> None:
     watch = Watch(subjects=frozenset({NAME}))
     data = envelope(DIRECTORY).replace(b'"sig":"', b'"sig":"AAAA')
-    assert kinds(examine(examiner(watch=watch), data)) == [AlertKind.NEW, AlertKind.WATCHED, AlertKind.REFUSED]
+    found = examine(examiner(watch=watch), data)
+    assert kinds(found) == [AlertKind.NEW, AlertKind.WATCHED, AlertKind.REFUSED]
+    assert all(each.details["verified"] is False for each in found)
+    assert "nothing in it is verified" in found[1].what
+
+
+def test_what_one_policy_might_believe_does_not_hide_behind_a_bundle() -> None:
+    evil = evolve(DIRECTORY, directory="evil")
+    watch = Watch(frozenset({sha256(b"evil").digest()}))
+    assert kinds(examine(examiner(watch=watch, new=False), envelope(evil))) == [AlertKind.WATCHED]
+    disguised = disguise(envelope(evil), envelope(DIRECTORY))
+    for policy in (POLICY, None):
+        found = examine(examiner(watch=watch, policy=policy), disguised)
+        assert kinds(found) == [AlertKind.NEW, AlertKind.REFUSED]
+        assert "predicateType" not in found[0].details
 
 
 def test_a_bundle_of_sigstore_is_looked_into() -> None:
