@@ -22,6 +22,11 @@ __all__ = ["MonitorStore"]
 
 _T = TypeVar("_T")
 
+_SHELF: Final = 1000
+"""So many fleet records are in one folder, and are thrown away together."""
+
+_SHELVES: Final = 3
+
 
 @final
 class MonitorStore:
@@ -67,6 +72,19 @@ class MonitorStore:
         path = f"evidence/{log}-{sha256(data).hexdigest()[:16]}.{kind}"
         await self._run(partial(self._storage.create, {path: data}))
         return str(self._folder / path)
+
+    async def keep_record(self, log: str, index: int, record: bytes) -> None:
+        """Keep a copy of the fleet record of an entry. Of old ones the last 2,000 or so stay. Raises `BackendError`."""
+        await self._run(partial(self._keep_record, f"records/{log}", index, record))
+
+    def _keep_record(self, folder: str, index: int, record: bytes) -> None:
+        shelf = index // _SHELF
+        self._storage.create({f"{folder}/{shelf}/{index}-{sha256(record).hexdigest()}.fleet": record})
+        if shelf >= _SHELVES:
+            self._storage.remove([f"{folder}/{old}" for old in self._shelves(folder) if old <= shelf - _SHELVES])
+
+    def _shelves(self, folder: str) -> list[int]:
+        return [int(each.name) for each in (self._folder / folder).iterdir() if each.name.isdecimal()]
 
     def _write(self, path: str, data: bytes) -> None:
         self._storage.replace(path, data, self._storage.get(path))

@@ -29,21 +29,30 @@ STATUSES: Final = {
     AlertKind.FIRST_CONTACT: 0,
     AlertKind.RECOVERED: 0,
     AlertKind.NEW: 10,
-    AlertKind.WATCHED: 11,
-    AlertKind.REFUSED: 12,
-    AlertKind.UNDELIVERED: 13,
-    AlertKind.STALLED: 14,
-    AlertKind.UNCOSIGNED: 15,
-    AlertKind.DEFECTIVE: 16,
-    AlertKind.ROLLED_BACK: 17,
-    AlertKind.SPLIT: 18,
-    AlertKind.FORKED: 19,
+    AlertKind.NODES: 11,
+    AlertKind.WATCHED: 12,
+    AlertKind.REFUSED: 13,
+    AlertKind.UNDELIVERED: 14,
+    AlertKind.STALLED: 15,
+    AlertKind.UNCOSIGNED: 16,
+    AlertKind.DEFECTIVE: 17,
+    AlertKind.UNTIMELY: 18,
+    AlertKind.RECORD_MISSING: 19,
+    AlertKind.RECORD_WRONG: 20,
+    AlertKind.ROLLED_BACK: 21,
+    AlertKind.SPLIT: 22,
+    AlertKind.FORKED: 23,
 }
 """The exit status of `--once` by the gravest alert: the larger, the graver."""
 
 _LIMITS: Final = HttpLimits(connect_timeout=10.0, read_timeout=20.0, max_connections=64)
 _GRAVE: Final = AlertKind.UNDELIVERED.gravity
-_STYLES: Final = {AlertKind.NEW: "cyan", AlertKind.WATCHED: "bold yellow", AlertKind.REFUSED: "yellow"}
+_STYLES: Final = {
+    AlertKind.NEW: "cyan",
+    AlertKind.NODES: "bold cyan",
+    AlertKind.WATCHED: "bold yellow",
+    AlertKind.REFUSED: "yellow",
+}
 _WIDTH: Final = max(len(kind) for kind in AlertKind)
 
 
@@ -59,9 +68,10 @@ def command(config_file: Path, *, once: bool, as_json: bool) -> None:
     confsec monitor monitor.toml --once --json
 
     Told is what is new, what speaks of watched keys and names, what no rule admits, and whatever a log must not do: to
-    stand still, to go back, to be forked, to show one tree here and another one there. The status of --once is 0 for
-    nothing, else that of the gravest alert: 10 new, 11 watched, 12 refused, 13 undelivered, 14 stalled, 15 uncosigned,
-    16 defective, 17 rolled-back, 18 split, 19 forked.
+    stand still, to go back, to be forked, to show one tree here and another one there, to name fleets that nobody can
+    read. The status of --once is 0 for nothing, else that of the gravest alert: 10 new, 11 nodes, 12 watched,
+    13 refused, 14 undelivered, 15 stalled, 16 uncosigned, 17 defective, 18 untimely, 19 record-missing,
+    20 record-wrong, 21 rolled-back, 22 split, 23 forked.
     """  # noqa: D301 - click keeps lines as they are after a backspace
     config = MonitorConfig.load(config_file)
     gravest = run_async(lambda: _run(config, once=once, show=_show_json if as_json else _printer()))

@@ -14,6 +14,7 @@ from confsec.protocol.latest_statements import LatestStatements
 from confsec.protocol.monitoring import MAX_REVOKED
 from confsec.protocol.note import MAX_NOTE
 from confsec.protocol.predicates import RevokedKind
+from confsec.protocol.service_history import ServiceHistory
 from confsec.protocol.transparency import TrustedLog
 
 __all__ = ["LogMemory"]
@@ -21,7 +22,7 @@ __all__ = ["LogMemory"]
 _MAX_SOURCES: Final = 64
 _MAX_MEMORY: Final = 2 << 20
 _VERSION: Final = 1
-_MEMORY: Final = ("version", "trusted", "note", "next", "sources", "revoked", "latest")
+_MEMORY: Final = ("version", "trusted", "note", "next", "sources", "revoked", "latest", "history")
 
 
 @final
@@ -47,6 +48,9 @@ class LogMemory:
     latest: bytes = field(factory=lambda: LatestStatements().encode(), repr=False)
     """The newest statements, as `LatestStatements` writes them."""
 
+    history: ServiceHistory = field(factory=ServiceHistory, repr=False)
+    """What of the service's directories and fleets matters for the next ones."""
+
     def encode(self) -> bytes:
         """Write what is remembered, for a file."""
         sources: list[cbor.CborValue] = [[name, shown.encode()] for name, shown in sorted(self.sources.items())]
@@ -55,6 +59,7 @@ class LogMemory:
             {
                 "version": _VERSION, "trusted": self.trusted.encode(), "note": self.note, "next": self.next,
                 "sources": sources, "revoked": revoked, "latest": self.latest,
+                "history": self.history.to_item(),
             }
         )  # fmt: skip
 
@@ -76,6 +81,7 @@ class LogMemory:
             dict(_source(each, what) for each in cbor.as_array(value["sources"], what=what, limit=_MAX_SOURCES)),
             frozenset(_revoked(each, what) for each in cbor.as_array(value["revoked"], what=what, limit=MAX_REVOKED)),
             latest,
+            ServiceHistory.from_item(value["history"]),
         )
         if memory.next > memory.trusted.size or memory.encode() != data:
             raise DecodeError(f"{what} is not in its one spelling, or beyond the log")

@@ -47,6 +47,9 @@ class AlertKind(StrEnum):
     NEW = "new"
     """The log has an entry more."""
 
+    NODES = "nodes"
+    """A fleet has another number of nodes than the one before."""
+
     WATCHED = "watched"
     """An entry speaks of a key, a digest or a name that is watched."""
 
@@ -64,6 +67,15 @@ class AlertKind(StrEnum):
 
     DEFECTIVE = "defective"
     """What a source serves is not what the checkpoint says."""
+
+    UNTIMELY = "untimely"
+    """A directory or a fleet came too soon after the one before, or a directory was seen late."""
+
+    RECORD_MISSING = "record-missing"
+    """A fleet stands in the log whose record cannot be read."""
+
+    RECORD_WRONG = "record-wrong"
+    """What is served as the record of a fleet is not the one in the log."""
 
     ROLLED_BACK = "rolled-back"
     """A source shows an older checkpoint than before."""

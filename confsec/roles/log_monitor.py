@@ -10,10 +10,10 @@ So nothing is missed when the monitor is killed, and the alerts of one batch may
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from attrs import evolve
 
@@ -24,16 +24,21 @@ from confsec.errors import ConfigError, ConfsecError, ForkedLogError
 from confsec.protocol.json_general import JsonItem
 from confsec.protocol.latest_statements import LatestStatements
 from confsec.protocol.monitor_memory import LogMemory
-from confsec.protocol.monitoring import Alert, AlertKind, EntryExaminer
+from confsec.protocol.monitoring import Alert, AlertKind, EntryExaminer, Finding
+from confsec.protocol.service_history import ServiceHistory
 from confsec.protocol.tile_paths import TILE_WIDTH
-from confsec.protocol.transparency import TrustedLog
+from confsec.protocol.transparency import CosignedCheckpoint, TrustedLog
 from confsec.protocol.tree_reader import BUNDLES_AT_ONCE, LoggedEntry, TreeReader
 from confsec.protocol.wire import encode_base64
 from confsec.roles.monitor_alerts import AlertDesk
 from confsec.roles.monitor_config import MonitoredLog
+from confsec.roles.monitor_history import HistoryKeeper, read_firsts
 from confsec.roles.monitor_views import View, in_time, kind_of, look, read_growth
 
 __all__ = ["LogMonitor"]
+
+_Batch: TypeAlias = tuple[Sequence[LoggedEntry], Mapping[int, CosignedCheckpoint]]
+"""Entries, and the first checkpoints of those that are directories."""
 
 _BATCH: Final = BUNDLES_AT_ONCE * TILE_WIDTH
 _REPEAT: Final = timedelta(hours=1)
@@ -53,6 +58,7 @@ class LogMonitor:
         self._desk: Final = desk
         self._transport: Final = transport
         self._now: Final = clock
+        self._keeper: Final = HistoryKeeper(log, store, transport)
         self._at = clock()
         self._told: Final = dict[tuple[AlertKind, str], datetime]()
         self._found: Final = set[tuple[AlertKind, str]]()
@@ -71,6 +77,7 @@ class LogMonitor:
             views = [view for view in views if await self._agrees(newest, view)]
         await self._compare_with_before(memory, views, newest)
         memory = await self._remember(memory, views, newest)
+        memory = await self._fetch_again(memory)
         if newest is not None:
             await self._read_entries(memory, [view for view in views if view.checkpoint == newest.checkpoint])
         await self._recover()
@@ -181,23 +188,61 @@ class LogMonitor:
         examiner = self._examiner(memory)
         while memory.next < memory.trusted.size:
             stop = min(memory.trusted.size, (memory.next // TILE_WIDTH) * TILE_WIDTH + _BATCH)
-            entries = await self._read_batch(memory.next, stop, views)
-            if entries is None:
+            batch = await self._read_batch(memory.next, stop, views)
+            if batch is None:
                 return
-            await self._desk.tell([alert for entry in entries for alert in self._examine(examiner, entry)])
+            history = await self._tell_batch(examiner, memory.history, *batch)
             revoked = frozenset() if examiner.policy is None else examiner.policy.revoked
-            memory = evolve(memory, next=stop, revoked=revoked, latest=examiner.latest.encode())
+            memory = evolve(
+                memory, next=stop, revoked=revoked, latest=examiner.latest.encode(), history=history
+            )  # fmt: skip
             await self._store.write(self._log.name, memory)
 
-    async def _read_batch(self, start: int, stop: int, views: Iterable[View]) -> tuple[LoggedEntry, ...] | None:
+    async def _read_batch(self, start: int, stop: int, views: Iterable[View]) -> _Batch | None:
         """Return entries that were proved; None if no source has them, which is reported."""
         for view in views:
             reader = TreeReader(view.checkpoint, start=start, stop=stop)
             try:
-                return await in_time(partial(read_log, reader, view.fetch))
+                entries = await in_time(partial(read_log, reader, view.fetch))
+                return entries, await read_firsts(self._log, entries, view.fetch)
             except ConfsecError as exc:
                 await self._report(kind_of(exc), view.source, str(exc))
         return None
+
+    async def _tell_batch(
+        self,
+        examiner: EntryExaminer,
+        history: ServiceHistory,
+        entries: Sequence[LoggedEntry],
+        firsts: Mapping[int, CosignedCheckpoint],
+    ) -> ServiceHistory:
+        """Tell what there is to say of entries, and return the history with them."""
+        alerts = list[Alert]()
+        for entry in entries:
+            history, found = self._keeper.judge(history, entry, firsts.get(entry.index))
+            alerts += map(self._alert, (*examiner.examine(entry, at=self._at), *found))
+        await self._desk.tell(alerts)
+        history, lacking = await self._keeper.fetch_new(history, entries)
+        await self._desk.tell(list(map(self._alert, lacking)))
+        for finding in lacking:
+            self._told[finding.kind, self._log.records] = self._at
+            self._found.add((finding.kind, self._log.records))
+        return history
+
+    async def _fetch_again(self, memory: LogMemory) -> LogMemory:
+        """Fetch fleet records that were missing, and report those that still are."""
+        history, lacking = await self._keeper.fetch_again(self._keeper.begin(memory.history, memory.trusted.size))
+        for kind in dict.fromkeys(finding.kind for finding in lacking):
+            records = [finding.details["record"] for finding in lacking if finding.kind is kind]
+            await self._report(kind, self._log.records, "fleet records are still not here", records=records)
+        memory = evolve(memory, history=history)
+        await self._store.write(self._log.name, memory)
+        return memory
+
+    def _alert(self, finding: Finding) -> Alert:
+        return Alert(
+            kind=finding.kind, log=self._log.name, at=self._at, what=finding.what, details=finding.details
+        )  # fmt: skip
 
     def _examiner(self, memory: LogMemory) -> EntryExaminer:
         policy = self._log.statements
@@ -210,10 +255,6 @@ class LogMonitor:
             report_new=self._log.report_new,
             statements_only=not self._log.any_entries,
         )
-
-    def _examine(self, examiner: EntryExaminer, entry: LoggedEntry) -> Iterable[Alert]:
-        for found in examiner.examine(entry, at=self._at):
-            yield Alert(kind=found.kind, log=self._log.name, at=self._at, what=found.what, details=found.details)
 
     # --- Telling
 

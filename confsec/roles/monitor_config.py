@@ -19,6 +19,7 @@ from confsec.errors import ConfigError, ConfsecError
 from confsec.protocol import toml_general
 from confsec.protocol.directory import check_web_url
 from confsec.protocol.json_members import DIGEST_SIZE
+from confsec.protocol.log_root import LogRoot
 from confsec.protocol.monitoring import Watch
 from confsec.protocol.sigstore import BundleVerifier
 from confsec.protocol.statement import check_name
@@ -71,6 +72,12 @@ class MonitoredLog:
 
     any_entries: bool = False
     """Whether entries may be something else than statements."""
+
+    records: str = ""
+    """Where the fleet records are that the log speaks of, an address that ends with a slash; nothing for nowhere."""
+
+    root: LogRoot | None = None
+    """The root of the service whose directories or fleets these are: how fast they may follow each other."""
 
 
 @final
@@ -130,21 +137,37 @@ def _log(table: _Table, folder: Path) -> MonitoredLog:
     if root and not statements:
         raise ConfigError(f"{table.what}: trusted_root is for the identities of statements", hint="Name those too")
     bundles = open_trusted_root(folder / root if root else None)
+    service = _root(folder, table.take("root", str, ""), origin)
     log = MonitoredLog(
         name=name,
         origin=origin,
         policy=_policy(folder / table.take("witnesses", str), origin),
         sources=tuple(_source(each, folder) for each in table.texts("sources", _MAX_SOURCES)),
         maximum_age=timedelta(seconds=table.number("maximum_age", 86_400.0)),
-        statements=_statements(folder / statements, bundles) if statements else None,
+        statements=_statements(folder / statements, bundles) if statements else service and service.statements,
         watch=Watch() if watch is None else _watch(watch),
         report_new=table.take("report_new", bool, True),
         any_entries=table.take("any_entries", bool, False),
+        records=_records(table.take("records", str, "")),
+        root=service,
     )
     table.finish()
     if not log.sources or len(set(log.sources)) != len(log.sources):
         raise ConfigError(f"{table.what}: sources are none, or one stands twice", want='sources = ["https://…"]')
     return log
+
+
+def _records(url: str) -> str:
+    return check_web_url(url, "the address of the fleet records").rstrip("/") + "/" if url else ""
+
+
+def _root(folder: Path, name: str, origin: str) -> LogRoot | None:
+    if not name:
+        return None
+    root = LogRoot.from_toml(_read(folder / name, "the root"))
+    if origin not in {root.directory.origin, root.fleet.origin}:
+        raise ConfigError("this is no log of directories or fleets of the root", got=origin, hint="Leave root away")
+    return root
 
 
 def _statements(path: Path, bundles: BundleVerifier | None) -> StatementPolicy:

@@ -51,25 +51,25 @@ def test_once_ends_with_the_status_of_the_gravest_alert(tmp_path: Path, capsys: 
     log = fresh(envelope(DIRECTORY))
     with serving(Site(log.files)) as site:
         file = configure(tmp_path, site.url, 'watch.subjects = ["service.example"]\n')
-        assert cli.run(["monitor", file, "--once", "--json"]) == 11
+        assert cli.run(["monitor", file, "--once", "--json"]) == 12
         assert [line["kind"] for line in lines(capsys.readouterr().out)] == ["first-contact", "new", "watched"]
         assert cli.run(["monitor", file, "--once", "--json"]) == 0
         assert capsys.readouterr().out == ""
         log.grow([b"no statement"], times=(now(), now()))
-        assert cli.run(["monitor", file, "--once", "--json"]) == 12
+        assert cli.run(["monitor", file, "--once", "--json"]) == 13
         log.sign((now() - timedelta(days=2),) * 2)
-        assert cli.run(["monitor", file, "--once", "--json"]) == 17
+        assert cli.run(["monitor", file, "--once", "--json"]) == 21
         site.files = fresh(*entries_of(0, 3)).files
         capsys.readouterr()
-        assert cli.run(["monitor", file, "--once", "--json"]) == 19
+        assert cli.run(["monitor", file, "--once", "--json"]) == 23
         (forked,) = lines(capsys.readouterr().out)
         assert (forked["kind"], forked["log"], forked["source"]) == ("forked", "one", site.url)
-    assert cli.run(["monitor", file, "--once"]) == 14
+    assert cli.run(["monitor", file, "--once"]) == 15
 
 
 def test_what_a_log_says_does_not_steer_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(Site(fresh(b"\x1b[2J[bold red]no statement").files)) as site:
-        assert cli.run(["monitor", configure(tmp_path, site.url), "--once"]) == 12
+        assert cli.run(["monitor", configure(tmp_path, site.url), "--once"]) == 13
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert "refused" in shown
@@ -82,7 +82,7 @@ def test_a_webhook_that_fails_has_a_status_and_shows_no_secret(
     with serving(Site(fresh().files)) as site:
         site.post_statuses = [401]
         file = configure(tmp_path, site.url, top=f'webhook.url = "{site.url}/secret"\n')
-        assert cli.run(["monitor", file, "--once"]) == 13
+        assert cli.run(["monitor", file, "--once"]) == 14
         assert len(site.posted) == 1
     shown = capsys.readouterr()
     assert "webhook" in shown.out
