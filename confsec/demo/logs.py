@@ -39,6 +39,9 @@ SERVICE_NAME: Final = "demo.confsec.invalid"
 _DIRECTORIES: Final = f"{SERVICE_NAME}/directories"
 _FLEETS: Final = f"{SERVICE_NAME}/fleets"
 _LOGS: Final = {"directories": DirectoryStatement.TYPE, "fleets": FleetStatement.TYPE}
+_SOMEWHERE: Final = "http://127.0.0.1"
+"""A log does not look at the addresses in its root: they are known when it runs."""
+
 _FIRST_EPOCH: Final = 30.0
 _VALID: Final = timedelta(days=2)
 
@@ -151,27 +154,33 @@ class _Starter:
         return [await self._ready(name) for name in names]
 
     async def start_both(self, witnesses: list[str]) -> tuple[str, str]:
-        """Start both logs, and return their URLs."""
+        """Start both logs, and return their URLs. They refuse what clients would refuse, wherever they will be."""
+        root = self._root(witnesses, _SOMEWHERE, _SOMEWHERE)
+        await anyio.Path(self._folder / "logs.root.toml").write_text(root.to_toml())
         for name, signer in (("directories", self._keys.directories), ("fleets", self._keys.fleets)):
             policy = self._folder / f"{name}.policy"
             await anyio.Path(policy).write_bytes(self._policy([(signer, "")], witnesses).encode())
             files = (
                 ("--key", f"{name}.key"), ("--policy", policy.name), ("--statements", f"{name}.statements.toml"),
+                ("--root", "logs.root.toml"),
                 ("--storage", f"{name}.tiles"), ("--index", f"{name}.db"),
             )  # fmt: skip
             recosign = str(max(self._epoch / 4, 0.5) if self._epoch < 240 else 60.0)
-            options = ["--keep-proofs", "--recosign-seconds", recosign]
-            if name == "fleets":
-                options += ["--epoch-seconds", str(self._epoch)]
-            await self._spawn(name, "log", "serve", *self._paths(files), *options)
+            await self._spawn(name, "log", "serve", *self._paths(files), "--recosign-seconds", recosign)
         directories, fleets = await self._ready("directories"), await self._ready("fleets")
         await _wait_for_epoch(fleets)
         return directories, fleets
 
     def write_root(self, witnesses: list[str], directories: str, fleets: str) -> DemoLogs:
         """Write the root file, with the delays of a real service."""
+        root = self._root(witnesses, directories, fleets)
+        file = self._folder / "service.toml"
+        file.write_text(root.to_toml())
+        return DemoLogs(root, file, self._keys, self._folder / "operator.key")
+
+    def _root(self, witnesses: list[str], directories: str, fleets: str) -> LogRoot:
         logs = [(self._keys.directories, directories), (self._keys.fleets, fleets)]
-        root = LogRoot(
+        return LogRoot(
             name=SERVICE_NAME,
             witnesses=self._policy(logs, witnesses),
             directory=DirectoryLog(
@@ -184,9 +193,6 @@ class _Starter:
             fleet=FleetLog(origin=_FLEETS, url=f"{fleets}/", epoch=timedelta(seconds=self._epoch)),
             statements=self._keys.statements,
         )
-        file = self._folder / "service.toml"
-        file.write_text(root.to_toml())
-        return DemoLogs(root, file, self._keys, self._folder / "operator.key")
 
     def _policy(self, logs: list[tuple[Signer, str]], witnesses: list[str]) -> WitnessPolicy:
         """Return a policy in which two of three witnesses make a quorum."""
