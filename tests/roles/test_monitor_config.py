@@ -17,6 +17,7 @@ from confsec.protocol.statement_rules import to_toml
 from confsec.protocol.witness_policy import WitnessPolicy
 from confsec.roles.monitor_config import MonitorConfig
 from confsec.testing import LocalSigstore
+from tests.protocol.log_world import World
 from tests.protocol.test_monitoring import POLICY as STATEMENTS
 from tests.protocol.test_transparency import KNOWN, ORIGIN, POLICY
 from tests.support import needs_packages
@@ -101,6 +102,31 @@ def test_what_is_not_said_is_strict(tmp_path: Path) -> None:
     assert (config.interval, config.webhook) == (60, None)
     assert (log.maximum_age, log.report_new, log.any_entries) == (timedelta(days=1), True, False)
     assert (log.statements, log.watch) == (None, Watch())
+    assert (log.records, log.root) == ("", None)
+
+
+@pytest.mark.parametrize("fleets", ["https://router.example/v1/fleet/", "https://router.example/v1/fleet"])
+def test_records_and_the_root_of_a_service_are_read(tmp_path: Path, fleets: str) -> None:
+    world = World()
+    (tmp_path / "root.toml").write_text(world.root.to_toml())
+    text = LEAST.replace(ORIGIN, world.fleets.origin) + f'root = "root.toml"\nrecords = "{fleets}"\n'
+    (log,) = load(tmp_path, text, policy=world.root.witnesses).logs
+    assert (log.records, log.root) == ("https://router.example/v1/fleet/", world.root)
+    assert log.statements == world.root.statements  # those of the root, where no others are named
+    (log,) = load(tmp_path, f'{text}statements = "statements.toml"\n', policy=world.root.witnesses).logs
+    assert log.statements == STATEMENTS
+    with pytest.raises(ConfigError, match="the address of the fleet records"):
+        load(tmp_path, text.replace("https:", "ftp:"), policy=world.root.witnesses)
+
+
+def test_a_root_is_for_its_own_logs(tmp_path: Path) -> None:
+    world = World()
+    (tmp_path / "root.toml").write_text(world.root.to_toml())
+    text = LEAST.replace(ORIGIN, world.artifacts.origin) + 'root = "root.toml"\n'
+    with pytest.raises(ConfigError, match="no log of directories or fleets"):
+        load(tmp_path, text, policy=world.root.witnesses)
+    with pytest.raises(ConfigError, match=r"the root .* cannot be read"):
+        load(tmp_path, text.replace("root.toml", "missing.toml"), policy=world.root.witnesses)
 
 
 @pytest.mark.parametrize(
