@@ -20,6 +20,7 @@ from confsec.protocol.tiles import new_tiles
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import TrustedLog
 from tests.protocol import log_world, statement_cases
+from tests.protocol.disguises import BUNDLE_TYPE
 from tests.protocol.log_world import World
 from tests.protocol.receipt_cases import make_receipt, make_statement, receipt_for, transparent
 from tests.protocol.test_merkle import LEAVES
@@ -83,10 +84,11 @@ def statements() -> tuple[bytes, ...]:
 
 
 def envelopes() -> tuple[bytes, ...]:
-    """Return a statement of each type in an envelope that two signed."""
-    return tuple(
+    """Return a statement of each type in an envelope that two signed, and in a bundle of Sigstore."""
+    signed = tuple(
         statement.to_envelope().sign(ED25519).sign(P256).encode() for _, statement in statement_cases.STATEMENTS
     )
+    return signed + tuple(b'{"mediaType":"%b","dsseEnvelope":%b}' % (BUNDLE_TYPE.encode(), each) for each in signed)
 
 
 def rules() -> bytes:

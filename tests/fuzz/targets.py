@@ -61,6 +61,7 @@ from confsec.protocol.proof import _compute, _open_envelope, replay_proof
 from confsec.protocol.rats import EvidenceVerifier, VerificationRequest
 from confsec.protocol.receipt import Receipt, verify_consistency_receipt, verify_inclusion_receipt
 from confsec.protocol.service_logs import ServiceLogs, check_directory, check_fleet, check_root
+from confsec.protocol.sigstore import read_envelope
 from confsec.protocol.statement import Statement
 from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.statement_rules import from_toml, to_toml
@@ -357,10 +358,15 @@ def _predicate(statement: Statement) -> None:
 
 
 def _envelope(data: bytes) -> Envelope:
-    envelope = Envelope.decode(data)
+    envelope = read_envelope(data)
     _read(lambda: envelope.verify([ALICE, BOB], threshold=2))
-    assert Envelope.decode(envelope.encode()) == envelope
+    assert Envelope.decode(envelope.encode()) == read_envelope(envelope.encode()) == envelope
+    _read(lambda: _require_same(envelope, data))
     return envelope
+
+
+def _require_same(envelope: Envelope, data: bytes) -> None:
+    assert Envelope.decode(data) == envelope, "some bytes have two readings"
 
 
 def _rules(data: bytes) -> StatementPolicy:

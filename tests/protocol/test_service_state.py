@@ -30,6 +30,7 @@ from confsec.protocol.service_state import find_directory, find_fleet, read_epoc
 from confsec.protocol.state_reader import Firsts, StateNews, StateUpdate
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import TrustedLog
+from tests.protocol.disguises import disguise
 from tests.protocol.log_world import AT, CONFIG, DAY, EPOCH, HOUR, World, directory, read, signed, world_log
 
 OTHER = directory(evolve(CONFIG, key_id=4))
@@ -102,6 +103,18 @@ def test_an_old_directory_does_not_come_back() -> None:
         find_directory(state_of(world, AT + 4 * DAY + HOUR), world.root)
     world.add_directory(directory(), AT + 6 * DAY)  # whoever means it signs it anew
     assert find_directory(state_of(world, AT + 6 * DAY + HOUR), world.root).directory == directory()
+
+
+def test_an_old_directory_in_disguise_neither_comes_back_nor_makes_others_old() -> None:
+    """Whoever can append and has no key writes another statement beside the signed one: then it is none."""
+    world = World()
+    world.add_directory(directory(), AT)
+    fake = DirectoryStatement(issued=AT + 900 * DAY, valid_until=AT + 901 * DAY, directory=OTHER.to_toml())
+    world.directories.append(disguise(world.directories.entries[-1], signed(fake)), AT + 2 * DAY)
+    with pytest.raises(DecodeError, match="more than an envelope"):
+        find_directory(state_of(world, AT + 2 * DAY + HOUR), world.root)
+    world.add_directory(OTHER, AT + 4 * DAY)
+    assert find_directory(state_of(world, AT + 4 * DAY + HOUR), world.root).directory == OTHER
 
 
 def test_the_newest_directory_counts_even_if_the_one_in_effect_is_shown() -> None:
