@@ -20,14 +20,15 @@ from confsec.backends.log_files import POLICY_PATH, proof_path
 from confsec.backends.log_session import SignedTree
 from confsec.backends.log_storage import StorageConflictError, StoredFile
 from confsec.backends.log_tiles import consistency_proof, inclusion_proofs
-from confsec.backends.log_witnesses import Cosigned, WitnessClient, collect_cosignatures
+from confsec.backends.log_witnesses import Cosigned, OldCopyError, WitnessClient, collect_cosignatures
 from confsec.backends.log_writer import LogWriter
 from confsec.backends.system import monotonic, now
 from confsec.errors import BackendError, ConfigError, ConfsecError, TransparencyError
 from confsec.protocol.checkpoint import Checkpoint
 from confsec.protocol.log_growth import partial_folders
+from confsec.protocol.log_state import MAX_STATE_ENTRIES
 from confsec.protocol.merkle import verify_consistency
-from confsec.protocol.note import SignedNote
+from confsec.protocol.note import MAX_SIGNATURES, SignedNote
 from confsec.protocol.tile_paths import TILE_WIDTH
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import verify_checkpoint
@@ -69,12 +70,13 @@ class LogPublisher:
             raise ConfigError("the witness policy has another key for this log", got=writer.origin)
         self.clients: Final = [WitnessClient(each, transport) for each in policy.witnesses if each.url]
         """The witnesses that have a URL."""
-        if not self.clients:
-            raise ConfigError("no witness of the policy has a URL", want="lines of the form: witness name key URL")
+        _require_usable(policy, asked=len(self.clients), signers=len(writer.keys))
         self.cosigned: Cosigned | None = None
         """What is published; None while nothing is."""
         self.error: str = ""
         """Why the last attempt to find a quorum failed, or nothing."""
+        self.refused: OldCopyError | None = None
+        """Why no tree is shown to witnesses any more, and nothing is appended: they know another one."""
         self._writer = writer
         self._policy = policy
         self._recosign_seconds = recosign_seconds
@@ -85,7 +87,9 @@ class LogPublisher:
         self._file: StoredFile | None = None
         self._file_changed = False
         self._proved = 0
+        self._kept = 0
         self._cosigned_at = 0.0
+        self._asked = False
         self._published = anyio.Event()
         self._lock = anyio.Lock()
 
@@ -97,10 +101,14 @@ class LogPublisher:
         await anyio.to_thread.run_sync(self._open)
 
     async def run(self) -> None:
-        """Have the newest tree cosigned and publish it, again and again."""
+        """Have the newest tree cosigned and publish it, again and again, until witnesses know another one.
+
+        They are asked as soon as this runs, as the files may be an old copy.
+        """
         pause = _FIRST_PAUSE
-        while True:
-            await self._wait_until_due()
+        while self.refused is None:
+            if self._asked:
+                await self._wait_until_due()
             next_at = monotonic() + self._interval
             try:
                 await self.publish()
@@ -115,24 +123,59 @@ class LogPublisher:
     async def publish(self) -> Cosigned:
         """Have the newest tree cosigned now, and publish it.
 
-        Raises `TransparencyError` if there is no quorum, and `BackendError`; what was published stays.
+        Raises `TransparencyError` if there is no quorum, `OldCopyError` if so many witnesses know another tree that
+        there will be none, and `BackendError`; what was published stays.
         """
         async with self._lock:
-            cosigned = await collect_cosignatures(
-                self._writer.tree, self.clients, self._writer.storage,
-                policy=self._policy, origin=self._writer.origin, seconds=self._timeout, clock=self._clock,
-            )  # fmt: skip
+            cosigned = await self._collect()
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._write, cosigned)
         self.error = ""
         self._cosigned_at = monotonic()
-        self._published.set()
-        self._published = anyio.Event()
+        self._wake()
         return cosigned
 
+    async def _collect(self) -> Cosigned:
+        if self.refused is not None:
+            raise self.refused
+        self._asked, tree = True, self._writer.tree
+        try:
+            return await collect_cosignatures(
+                tree, self.clients, self._writer.storage,
+                policy=self._policy, origin=self._writer.origin, seconds=self._timeout, clock=self._clock,
+            )  # fmt: skip
+        except TransparencyError:
+            if self._lacks_quorum(tree.size):
+                newest = await self._writer.refresh()  # witnesses may know what another writer added
+                if self._lacks_quorum(newest.size):
+                    self._refuse()
+            raise
+
+    def _lacks_quorum(self, size: int) -> bool:
+        """Say whether those who do not know another tree than ours of `size` entries are too few for a quorum."""
+        now = self._clock()
+        left = [each for each in self.clients if each.other_size is None or each.other_size <= size]
+        return self._policy.known_since({each.witness.name: now for each in left}) is None
+
+    def _refuse(self) -> None:
+        self.refused = OldCopyError(
+            "the witnesses know another tree of this log, so it takes no entries", got=self._writer.tree.size,
+            hint="Stop it and restore its newest files, or begin a new log under a new name",
+        )  # fmt: skip
+        self._writer.refuse(self.refused)
+        self._complain(self.refused)
+        self._wake()
+        raise self.refused
+
+    def _wake(self) -> None:
+        self._published.set()
+        self._published = anyio.Event()
+
     async def wait_cosigned(self, index: int) -> Cosigned:
-        """Wait until a checkpoint with this entry is published, and return the newest."""
+        """Wait until a checkpoint with this entry is published, and return the newest. Raises `OldCopyError`."""
         while self.cosigned is None or self.cosigned.tree.size <= index:
+            if self.refused is not None:
+                raise self.refused
             await self._published.wait()
         return self.cosigned
 
@@ -186,6 +229,8 @@ class LogPublisher:
         checkpoint = Checkpoint.decode(SignedNote.decode(note).text)
         self._require_prefix(checkpoint, self._writer.tree)
         self._proved = checkpoint.size
+        # Readers ask for the proofs of so many. They do not count under another policy, or are not there at all.
+        self._kept = max(checkpoint.size - MAX_STATE_ENTRIES, 0)
         try:
             verified = verify_checkpoint(note, self._policy, origin=self._writer.origin)
         except TransparencyError as exc:
@@ -210,8 +255,9 @@ class LogPublisher:
         if self.cosigned is not None and self._is_older(cosigned, self.cosigned):
             raise TransparencyError("the witnesses' word is older than what is published", hint="Is a clock wrong?")
         if self._keep_proofs:
-            for part in _parts(self._proved, cosigned.tree.size):
+            for part in _parts(self._kept, cosigned.tree.size):
                 self._write_proofs(part, cosigned)
+            self._kept = cosigned.tree.size
         try:
             self._file = self._writer.storage.replace(CHECKPOINT_PATH, cosigned.note, self._file)
         except StorageConflictError:
@@ -233,19 +279,50 @@ class LogPublisher:
         return new.tree.size < old.tree.size or new.checkpoint.fresh_since < old.checkpoint.fresh_since
 
     def _write_proofs(self, indexes: range, cosigned: Cosigned) -> None:
-        """Write proofs. One that is there stays: a quorum had cosigned it, and we were killed before the checkpoint."""
+        """Write proofs. One that is there stays if a quorum of today had cosigned it, whoever was killed afterwards."""
         proofs = inclusion_proofs(self._writer.storage, indexes, cosigned.tree.size, cosigned.tree.root)
         files = {proof_path(index): TlogProof(index, proofs[index], cosigned.note).encode() for index in indexes}
-        self._writer.storage.create(files)
+        for path in self._writer.storage.create(files):
+            there = self._writer.storage.get(path)
+            if there is None or not self._counts(there.data):
+                self._writer.storage.replace(path, files[path], there)
+
+    def _counts(self, proof: bytes) -> bool:
+        try:
+            verify_checkpoint(TlogProof.decode(proof).checkpoint, self._policy, origin=self._writer.origin)
+        except ConfsecError:
+            return False
+        return True
 
     def _prove(self, index: int) -> bytes:
         if self.cosigned is None or index >= self.cosigned.tree.size:
             raise TransparencyError("no quorum has cosigned this entry yet", got=index)
-        if self._keep_proofs and (kept := self._writer.storage.get(proof_path(index))) is not None:
+        kept = self._writer.storage.get(proof_path(index)) if self._keep_proofs else None
+        if kept is not None and self._counts(kept.data):
             return kept.data
         tree = self.cosigned.tree
         hashes = inclusion_proofs(self._writer.storage, [index], tree.size, tree.root)[index]
         return TlogProof(index, hashes, self.cosigned.note).encode()
+
+
+def _require_usable(policy: WitnessPolicy, *, asked: int, signers: int) -> None:
+    """Raise `ConfigError` for a policy of which nobody can be asked, or not all, or that cannot be published."""
+    if not asked:
+        raise ConfigError("no witness of the policy has a URL", want="lines of the form: witness name key URL")
+    if asked + signers > MAX_SIGNATURES:
+        raise ConfigError(
+            "more witnesses have URLs than a checkpoint can have signatures", got=asked,
+            want=f"at most {MAX_SIGNATURES - signers}", section="C2SP signed-note",
+        )  # fmt: skip
+    for name, url in [
+        *((each.name, each.url) for each in policy.witnesses),
+        *((each.key.name, each.url) for each in policy.logs),
+    ]:
+        if set(url) & set("?#@"):
+            raise ConfigError(
+                "a URL of the witness policy has a user, a query or a fragment", got=name,
+                want="scheme, host and path", hint=f"The log publishes the policy, as /{POLICY_PATH}",
+            )  # fmt: skip
 
 
 def _parts(start: int, end: int) -> Iterator[range]:

@@ -20,19 +20,22 @@ from confsec.backends.log_storage import LogStorage
 from confsec.backends.log_tiles import consistency_proof
 from confsec.backends.system import now
 from confsec.errors import (
+    BackendError,
     ConflictError,
     ConfsecError,
     DecodeError,
+    InconsistentError,
     LimitError,
     PeerError,
     TransparencyError,
 )
+from confsec.protocol.merkle import MAX_TREE_SIZE
 from confsec.protocol.note import MAX_NOTE, NoteSignature, SignedNote
 from confsec.protocol.transparency import CosignedCheckpoint, verify_checkpoint
 from confsec.protocol.witness_policy import Witness, WitnessPolicy
 from confsec.protocol.witnessing import SIZE_TYPE, AddCheckpoint
 
-__all__ = ["Cosigned", "WitnessClient", "collect_cosignatures"]
+__all__ = ["Cosigned", "OldCopyError", "WitnessClient", "collect_cosignatures"]
 
 _ATTEMPTS: Final = 3
 """A witness that names another size each time is not asked for ever."""
@@ -42,6 +45,14 @@ _GRACE: Final = 0.25
 
 _SECTION: Final = "C2SP tlog-witness, add-checkpoint"
 _SIZE: Final = re.compile(rb"(0|[1-9][0-9]{0,18})\n")
+
+
+@final
+class OldCopyError(BackendError):
+    """Witnesses know another tree of this log, and so many of them that no quorum is left."""
+
+    code = "log_old_copy"
+    status_hint = 503
 
 
 @final
@@ -57,6 +68,8 @@ class WitnessClient:
         """When it cosigned last, by its own clock."""
         self.error: str = ""
         """What was wrong the last time, or nothing."""
+        self.other_size: int | None = None
+        """So many entries must a tree of ours have to be the one that it knows, or a later one; None for any."""
         self._transport = transport
 
     async def cosign(self, tree: SignedTree, storage: LogStorage) -> NoteSignature:
@@ -68,9 +81,12 @@ class WitnessClient:
         for _ in range(_ATTEMPTS):
             old_size = self.size or 0
             try:
+                self.other_size = None
                 signature = await self._ask(tree, storage, old_size)
             except ConflictError as exc:
                 if exc.size > tree.size or exc.size == old_size:
+                    if exc.size >= tree.size:
+                        self.other_size = MAX_TREE_SIZE if exc.size == tree.size else exc.size
                     raise _forked(exc.size, tree.size) from exc
                 self.size = exc.size
             else:
@@ -92,6 +108,9 @@ class WitnessClient:
             body = await _read(response)
             if response.status == 409 and _media_type(response.headers) == SIZE_TYPE:
                 raise ConflictError(_size(body), section=_SECTION)
+            if response.status == InconsistentError.status_hint:  # it knows another tree of old_size
+                self.other_size = MAX_TREE_SIZE
+                raise _forked(old_size, tree.size)
             if response.status != 200:
                 raise PeerError("a witness did not cosign", status=response.status, section=_SECTION)
         return self._signature(tree.note, body)
@@ -152,7 +171,7 @@ async def collect_cosignatures(
             return
         try:
             _cosigned(tree, clients, found, policy=policy, origin=origin, at=clock())
-        except TransparencyError:
+        except ConfsecError:
             return
         scope.deadline = min(scope.deadline, anyio.current_time() + _GRACE)
 

@@ -68,6 +68,7 @@ class LogWriter:
         self._identify = identify
         self._state = state
         self._clock = clock
+        self._refused: ConfsecError | None = None
         self._ready: LogSession | None = None
         self._commit: GroupCommit[LogSession] | None = None
         self._tree: SignedTree | None = None
@@ -93,6 +94,7 @@ class LogWriter:
         and `BackendError`.
         """
         await anyio.to_thread.run_sync(self.storage.open)
+        self._refused = None
         try:
             await anyio.to_thread.run_sync(self._index.lock)
             self._ready = await anyio.to_thread.run_sync(self._open_session)
@@ -108,8 +110,10 @@ class LogWriter:
         When this returns the entry is durable, and in a tree that the log has signed. Raises `LimitError` for one that
         is too long, `AlreadyLoggedError` for a statement that the log has in another envelope or that is replaced,
         what `StateAdmission.verify` raises for one that clients would refuse, `BusyError` if nothing was done, and
-        `BackendError` if nobody knows: to append it again is safe.
+        `BackendError` if nobody knows: to append it again is safe. Raises what `refuse` was given.
         """
+        if self._refused is not None:
+            raise self._refused
         if len(entry) > MAX_ENTRY_SIZE:
             raise LimitError("an entry is too long for a log", got=len(entry), want=f"at most {MAX_ENTRY_SIZE} bytes")
         place, tree = await self._opened().do(_append, entry)
@@ -117,6 +121,10 @@ class LogWriter:
         if isinstance(place, ConfsecError):
             raise place
         return place
+
+    def refuse(self, error: ConfsecError) -> None:
+        """Append nothing from now on, until it is opened anew, and say why."""
+        self._refused = error
 
     async def refresh(self) -> SignedTree:
         """Look whether another writer has been here, and return the newest tree. Raises `BackendError`."""

@@ -14,6 +14,7 @@ from typing import Final, final
 from attrs import field, frozen
 
 from confsec.errors import ConfsecError, TransparencyError
+from confsec.protocol import statement_rules
 from confsec.protocol.statement import encode_canonical
 from confsec.protocol.statement_policy import StatementPolicy, claimed_type
 
@@ -53,9 +54,8 @@ class LogAdmission:
 
     @property
     def rules(self) -> bytes:
-        """SHA-256 of what `identify` goes by: of which types only the newest counts. An index of another is void."""
-        types = sorted(type_ for type_, rule in self._policy.rules.items() if rule.newest_only)
-        return sha256(encode_canonical([*types])).digest()
+        """SHA-256 of what `identify` goes by. Raises `ConfigError` for a policy that no file can say."""
+        return sha256(statement_rules.to_toml(self._policy).encode()).digest()
 
     def verify(self, entry: bytes, *, at: datetime) -> None:
         """Check that the policy believes an entry at this time.

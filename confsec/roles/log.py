@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl
@@ -23,7 +24,6 @@ from attrs import frozen
 
 from confsec.backends.api import Clock, Headers, Transport, header
 from confsec.backends.http import HttpLimits, HttpTransport
-from confsec.backends.key_files import read_private_file
 from confsec.backends.log_beacon import BeaconKeeper
 from confsec.backends.log_files import POLICY_PATH, file_headers
 from confsec.backends.log_objects import storage_at
@@ -32,7 +32,7 @@ from confsec.backends.log_storage import LogStorage
 from confsec.backends.log_writer import LogWriter
 from confsec.backends.system import now
 from confsec.backends.trusted_root import open_trusted_root
-from confsec.errors import BackendError, BusyError, ConfigError, ConfsecError, DecodeError
+from confsec.errors import BackendError, BusyError, ConfigError, DecodeError
 from confsec.protocol import statement_rules
 from confsec.protocol.log_admission import LogAdmission
 from confsec.protocol.log_root import LogRoot
@@ -46,8 +46,12 @@ from confsec.roles.asgi import Exchange, Handler, NotFoundError, Role, in_backgr
 from confsec.roles.config import RoleConfig, at_least, setting
 from confsec.roles.log_epochs import read_root
 from confsec.roles.log_page import CONTENT_POLICY, page_file
+from confsec.roles.log_settings import decode_text, read_file, read_keys, require_one_kind
 
 __all__ = ["Log", "LogConfig"]
+
+_ADMITTED_AT_ONCE: Final = 2
+"""Threads that verify signatures: they do not hold up readers, and strangers do not take all there are."""
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -117,6 +121,7 @@ class Log(Role):
         self._statements = statements
         self._root = root
         self._admission: LogAdmission | None = None
+        self._admitting: anyio.CapacityLimiter
         self._waiting = 0
         self._storage = storage
         self._transport = transport
@@ -170,7 +175,12 @@ class Log(Role):
         }
 
     async def check(self) -> None:
-        """Raise `BackendError` while nothing is cosigned, or its cosignatures are older than twice their time."""
+        """Raise `BackendError` while nothing is cosigned, or its cosignatures are older than twice their time.
+
+        And for good once so many witnesses know another tree that there is no quorum.
+        """
+        if self._publisher.refused is not None:
+            raise self._publisher.refused
         cosigned = self._publisher.cosigned
         allowed = 2 * self._config.recosign_seconds + self._config.witness_timeout
         if cosigned is None or (self._now() - cosigned.checkpoint.fresh_since).total_seconds() > allowed:
@@ -179,11 +189,12 @@ class Log(Role):
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
         config = self._config
+        self._admitting = anyio.CapacityLimiter(_ADMITTED_AT_ONCE)
         root = self._root or (await anyio.to_thread.run_sync(read_root, config.root) if config.root else None)
         self._admission = await self._read_statements(root)
-        keys = await _read_keys(config.key)
+        keys = await read_keys(config.key)
         state = None if root is None else _state_admission(root, keys)
-        policy = WitnessPolicy.decode(await _read_file(config.policy, "the witness policy"))
+        policy = WitnessPolicy.decode(await read_file(config.policy, "the witness policy"))
         self._files = self._storage or storage_at(config.storage)
         self._writer = LogWriter(
             self._files,
@@ -235,10 +246,10 @@ class Log(Role):
     async def _read_statements(self, root: LogRoot | None) -> LogAdmission | None:
         config, statements = self._config, self._statements
         if statements is None and config.statements:
-            data = await _read_file(config.statements, "the statement policy")
+            data = await read_file(config.statements, "the statement policy")
             trusted = Path(config.trusted_root) if config.trusted_root else None
             bundles = await anyio.to_thread.run_sync(open_trusted_root, trusted)
-            statements = statement_rules.from_toml(_text(data, config.statements), bundles=bundles)
+            statements = statement_rules.from_toml(decode_text(data, config.statements), bundles=bundles)
         if statements is None and root is not None:
             statements = root.statements
         if (statements is None) is not config.unsafe_any_entry:
@@ -246,6 +257,8 @@ class Log(Role):
                 "a log has a statement policy, or says that it takes any entry, and not both",
                 hint="Give it --statements or --root, or else --unsafe-any-entry",
             )
+        if statements is not None and root is None:  # a root says itself what each of its logs takes
+            require_one_kind(statements, keep_proofs=config.keep_proofs, epoch_seconds=config.epoch_seconds)
         return None if statements is None else LogAdmission(statements)
 
     def _route(self, exchange: Exchange) -> Handler:
@@ -259,7 +272,8 @@ class Log(Role):
             raise DecodeError("the query of an append is not known", want="nothing, or wait=cosigned")
         entry = await exchange.read()
         if self._admission is not None:
-            self._admission.verify(entry, at=self._now())
+            verify = partial(self._admission.verify, entry, at=self._now())
+            await anyio.to_thread.run_sync(verify, limiter=self._admitting)
         index = await self._writer.append(entry)
         body = b"%d\n" % index
         if query:
@@ -322,25 +336,3 @@ def _state_admission(root: LogRoot, keys: list[Signer]) -> StateAdmission:
     if root.witnesses.find_log(origin).key not in {each.key for each in keys}:
         raise ConfigError("the root has another key for this log", got=origin)
     return admission
-
-
-async def _read_keys(path: str) -> list[Signer]:
-    data = await anyio.to_thread.run_sync(read_private_file, Path(path))
-    try:
-        return [Signer.decode(line) for line in data.decode("utf-8", "replace").split()]
-    except ConfsecError as exc:
-        raise ConfigError(f"a key in {path} cannot be read: {exc}") from exc
-
-
-async def _read_file(path: str, what: str) -> bytes:
-    try:
-        return await anyio.Path(path).read_bytes()
-    except OSError as exc:
-        raise ConfigError(f"{what} {path} cannot be read: {exc.strerror}") from exc
-
-
-def _text(data: bytes, path: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise ConfigError(f"{path} is not text in UTF-8") from exc

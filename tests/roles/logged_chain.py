@@ -145,7 +145,7 @@ class LoggedChain:
             policy=str(policy),
             storage=str(folder / "log"),
             index=str(folder / "index.db"),
-            keep_proofs=True,
+            keep_proofs=name != "artifacts",
             recosign_seconds=1.0,
             epoch_seconds=int(self.root.fleet.epoch.total_seconds()) if name == "fleets" else 0,
         )

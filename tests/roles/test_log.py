@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -15,11 +18,13 @@ from confsec.backends.api import HttpRequest
 from confsec.backends.system import now
 from confsec.errors import ConfigError
 from confsec.protocol import statement_rules
+from confsec.protocol.log_admission import LogAdmission
 from confsec.protocol.note_keys import KeyType, Signer
+from confsec.protocol.statement_policy import StatementPolicy
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import verify_checkpoint, verify_logged
 from tests.backends.object_store import running_object_store, s3_storage
-from tests.protocol.statement_cases import AT, DIRECTORY, REVOCATION
+from tests.protocol.statement_cases import AT, DIRECTORY, FLEET, REVOCATION
 from tests.protocol.test_statement_policy import CHANGED, NAME, POLICY as POLICY_OF_STATEMENTS, sealed
 from tests.protocol.token_keys import OTHER
 from tests.roles.log_cases import (
@@ -125,6 +130,28 @@ async def test_a_log_says_what_it_takes(tmp_path: Path) -> None:
                 pass
 
 
+@pytest.mark.parametrize(
+    ("types", "settings", "match"),
+    [
+        ((DIRECTORY.TYPE, FLEET.TYPE), {"keep_proofs": True}, "the newest entry"),
+        ((DIRECTORY.TYPE, FLEET.TYPE), {"epoch_seconds": 600}, "that of a service's fleets"),
+        ((DIRECTORY.TYPE,), {"epoch_seconds": 600, "keep_proofs": True}, "only https://.*fleet/v1"),
+        ((DIRECTORY.TYPE,), {"keep_proofs": True}, ""),
+        ((FLEET.TYPE,), {"epoch_seconds": 600, "keep_proofs": True}, ""),
+    ],
+)
+async def test_a_state_log_takes_statements_of_one_kind(
+    tmp_path: Path, types: tuple[str, ...], settings: dict[str, Any], match: str
+) -> None:
+    rule = POLICY_OF_STATEMENTS.rules[DIRECTORY.TYPE]
+    statements = StatementPolicy(dict.fromkeys(types, rule))
+    async with witnesses_running(tmp_path) as network:
+        running = log_running(tmp_path, network, unsafe_any_entry=False, statements=statements, **settings)
+        with pytest.raises(ConfigError, match=match) if match else nullcontext():
+            async with running as (_, log):
+                assert (await get(log, "status"))[0] == 200
+
+
 async def test_statements_that_the_policy_believes_are_taken_once_and_in_order(tmp_path: Path) -> None:
     clock = [AT]
     async with witnesses_running(tmp_path) as network:
@@ -148,6 +175,27 @@ async def test_statements_that_the_policy_believes_are_taken_once_and_in_order(t
             newer = sealed(evolve(CHANGED, issued=clock[0], valid_until=clock[0] + timedelta(hours=1)).about(NAME))
             assert await append(log, newer) == (200, b"1\n")
             assert (await append(log, sealed(REVOCATION.about(NAME))))[0] == 200
+
+
+async def test_whoever_appends_does_not_hold_up_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def verify(self: LogAdmission, entry: bytes, *, at: object) -> None:
+        begun.set()
+        assert go_on.wait(20)
+
+    monkeypatch.setattr(LogAdmission, "verify", verify)
+    async with witnesses_running(tmp_path) as network:
+        running = log_running(tmp_path, network, unsafe_any_entry=False, statements=POLICY_OF_STATEMENTS)
+        async with running as (role, log), anyio.create_task_group() as tasks:
+            for number in range(5):
+                tasks.start_soon(append, log, b"%d" % number)
+            while not begun.is_set():
+                await anyio.sleep(0.01)
+            assert (await get(log, "status"))[0] == (await get(log, "page/log.js"))[0] == 200
+            assert role.writer.tree.size == 0
+            go_on.set()
+        assert role.writer.tree.size == 5
 
 
 async def test_a_policy_of_statements_is_read_from_its_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
@@ -16,9 +17,10 @@ from confsec.backends.api import HttpRequest, HttpResponse
 from confsec.backends.log_publisher import LogPublisher
 from confsec.backends.log_storage import FolderStorage
 from confsec.backends.log_tiles import consistency_proof
+from confsec.backends.log_witnesses import OldCopyError
 from confsec.backends.log_writer import LogWriter
 from confsec.backends.system import now
-from confsec.errors import BackendError, ConfigError, TransparencyError
+from confsec.errors import BackendError, ConfigError, ConfsecError, TransparencyError
 from confsec.protocol.note import SignedNote
 from confsec.protocol.note_keys import KeyType, Signer
 from confsec.protocol.tlog_proof import TlogProof
@@ -131,6 +133,7 @@ async def test_without_a_quorum_in_time_nothing_is_published(tmp_path: Path) -> 
         ((409, SIZE_TYPE, b"01\n"), "names no size"),
         ((409, SIZE_TYPE, b"0\n"), "a tree that this log does not have"),
         ((409, SIZE_TYPE, b"5\n"), "a tree that this log does not have: got 5 entries"),
+        ((422, "text/plain", b""), "a tree that this log does not have"),
         ((200, "text/plain", b"\xff"), "no text"),
         ((200, "text/plain", b"no signature\n"), "does not begin with a dash"),
         ((200, "text/plain", b""), "another key"),
@@ -143,7 +146,7 @@ async def test_an_answer_that_is_no_cosignature_counts_for_nothing(
     witness = Answers(answer)
     writer, publisher = await opened(tmp_path, network_of(w1=witness, w2=witness, w3=witness))
     await writer.append(b"one")
-    with pytest.raises(TransparencyError, match="no quorum"):
+    with pytest.raises(ConfsecError, match=r"no quorum|know another tree"):
         await publisher.publish()
     assert all(error.replace("no text", "not text") in each.error for each in publisher.clients)
     await writer.aclose()
@@ -189,15 +192,116 @@ async def test_a_log_that_is_an_old_copy_finds_no_quorum_and_says_why(tmp_path: 
         await writer.append(b"two")
         await publisher.publish()
         await writer.aclose()
-        writer, publisher = await opened(tmp_path / "old", network)
+        for more in (0, 1, 2):  # entries, until the copy is as large as the log was, and larger
+            writer, publisher = await opened(tmp_path / "old", network)
+            for number in range(more):
+                await writer.append(b"another %d" % number)
+            with pytest.raises(OldCopyError, match="restore its newest files"):
+                await publisher.publish()
+            assert all("Are these files an old copy?" in each.error for each in publisher.clients)
+            for use in (writer.append(b"more"), publisher.wait_cosigned(1), publisher.publish()):
+                with pytest.raises(OldCopyError):
+                    await use
+            await writer.aclose()
+
+
+async def test_a_restored_log_acknowledges_nothing_once_its_witnesses_know_more(tmp_path: Path) -> None:
+    async with witnesses_running(tmp_path) as network:
+        async with log_running(tmp_path, network) as (_, log):
+            await append(log, b"one", "?wait=cosigned")
+        shutil.copytree(tmp_path / "log", tmp_path / "copy")
+        async with log_running(tmp_path, network) as (_, log):
+            await append(log, b"two", "?wait=cosigned")
+        shutil.rmtree(tmp_path / "log")
+        (tmp_path / "copy").rename(tmp_path / "log")
+        async with log_running(tmp_path, network, index=str(tmp_path / "new.db")) as (role, log):
+            with pytest.raises(OldCopyError), anyio.fail_after(20):
+                await role.publisher.wait_cosigned(1)
+            asked = len(network.asked)
+            for query in ("", "?wait=cosigned"):
+                status, problem = await append(log, b"three", query)
+                assert (status, json.loads(problem)["code"]) == (503, "log_old_copy")
+            assert "know another tree" in json.loads((await get(log, "status"))[2])["error"]
+            assert (await get(log, "healthz"))[::2] == (503, b'{"role": "log", "state": "log_old_copy"}')
+            assert (len(network.asked), role.writer.tree.size) == (asked, 1)
+
+
+async def test_a_witness_that_knows_another_tree_does_not_stop_a_log_with_a_quorum(tmp_path: Path) -> None:
+    async with witnesses_running(tmp_path) as network:
+        network.hosts["w1"] = Answers((409, SIZE_TYPE, b"5\n"))  # type: ignore[assignment]
+        network.down = {"w2"}
+        writer, publisher = await opened(tmp_path, network)
+        await writer.append(b"one")
         with pytest.raises(TransparencyError, match="no quorum"):
             await publisher.publish()
-        assert all("Are these files an old copy?" in each.error for each in publisher.clients)
-        await writer.append(b"another two")  # now there are two trees of two entries
-        with pytest.raises(TransparencyError, match="no quorum"):
-            await publisher.publish()
-        assert all("a tree that this log does not have" in each.error for each in publisher.clients)
+        await writer.append(b"two")
+        network.down = set()
+        assert (await publisher.publish()).checkpoint.cosigners == ("w2", "w3")
         await writer.aclose()
+
+
+# --- Another policy ---------------------------------------------------------------------------------------------------
+
+NEW = tuple(Signer(f"new.example/w{number}", KeyType.ED25519_COSIGNATURE, bytes([number]) * 32) for number in (51, 52))
+
+
+async def test_the_last_entries_are_proved_under_a_new_policy(tmp_path: Path) -> None:
+    async with witnesses_running(tmp_path) as network, log_running(tmp_path, network, keep_proofs=True) as (_, log):
+        for number in range(18):
+            await append(log, b"%d" % number)
+        await append(log, b"18", "?wait=cosigned")
+        old = [(await get(log, f"proof/{number}"))[2] for number in range(19)]
+    (tmp_path / "policy").write_text(text := policy_text(NEW))
+    policy = WitnessPolicy.decode(text.encode())
+    (tmp_path / "new").mkdir()
+    async with witnesses_running(tmp_path / "new", NEW) as network:
+        network.down = {"w1"}
+        async with log_running(tmp_path, network, keep_proofs=True) as (role, log):
+            await anyio.wait_all_tasks_blocked()
+            assert (await get(log, "proof/18"))[2] == old[18]  # until a quorum has seen it
+            network.down = set()
+            await role.publisher.wait_cosigned(18)
+            kept = [(await get(log, f"proof/{number}"))[2] for number in range(19)]
+            assert kept[:3] == old[:3]
+            for number in range(19):
+                for data in (await role.publisher.prove(number), kept[max(number, 3)]):
+                    proof = TlogProof.decode(data)
+                    verify_logged(b"%d" % proof.index, proof, policy, origin=ORIGIN)
+        async with log_running(tmp_path, network, keep_proofs=True) as (role, log):
+            await role.publisher.publish()
+            assert [(await get(log, f"proof/{number}"))[2] for number in range(19)] == kept
+
+
+async def test_a_log_that_begins_to_keep_proofs_has_those_of_its_last_entries(tmp_path: Path) -> None:
+    async with witnesses_running(tmp_path) as network:
+        async with log_running(tmp_path, network) as (_, log):
+            await append(log, b"one", "?wait=cosigned")
+            assert (await get(log, "proof/0"))[0] == 404
+        async with log_running(tmp_path, network, keep_proofs=True) as (role, log):
+            await role.publisher.publish()
+            verify_logged(b"one", TlogProof.decode((await get(log, "proof/0"))[2]), POLICY, origin=ORIGIN)
+
+
+async def test_more_witnesses_than_a_note_has_lines_are_refused(tmp_path: Path) -> None:
+    signers = [Signer(f"witness.example/w{n}", KeyType.ED25519_COSIGNATURE, bytes([n]) * 32) for n in range(1, 65)]
+    writer = LogWriter(MemoryStorage(), [LOG], tmp_path / "index.db")
+    for count in (63, 64):
+        policy = WitnessPolicy.decode(policy_text(signers[:count]).encode())
+        if count == 63:
+            assert len(LogPublisher(writer, policy, Network(), recosign_seconds=1, timeout=1).clients) == 63
+            continue
+        with pytest.raises(ConfigError, match="more witnesses have URLs"):
+            LogPublisher(writer, policy, Network(), recosign_seconds=1, timeout=1)
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@w1", "http://w1/?token=secret", "http://w1/#secret"])
+@pytest.mark.parametrize("place", ["http://w1\n", "http://log\n"])
+async def test_a_policy_with_secrets_in_its_urls_is_not_published(tmp_path: Path, url: str, place: str) -> None:
+    writer = LogWriter(MemoryStorage(), [LOG], tmp_path / "index.db")
+    policy = WitnessPolicy.decode(policy_text().replace(place, f"{url}\n").encode())
+    with pytest.raises(ConfigError, match="a user, a query or a fragment") as caught:
+        LogPublisher(writer, policy, Network(), recosign_seconds=1, timeout=1)
+    assert "secret" not in str(caught.value)
 
 
 # --- What is published ------------------------------------------------------------------------------------------------
@@ -251,7 +355,7 @@ async def test_a_published_checkpoint_that_the_log_does_not_lead_to_stops_it(tmp
             await append(log, b"two", "?wait=cosigned")
         (tmp_path / "log" / "commit").write_bytes(old)
         with pytest.raises(TransparencyError, match="larger tree than the log knows of"):
-            async with log_running(tmp_path, network):
+            async with log_running(tmp_path, network, index=str(tmp_path / "new.db")):
                 pass
         async with log_running(tmp_path / "two", await _other_network(tmp_path / "two")) as (_, log):
             await append(log, b"something else", "?wait=cosigned")
