@@ -10,14 +10,16 @@ from typing import Final
 from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from confsec.errors import DecodeError, VerificationError
+from confsec.errors import VerificationError
+from confsec.protocol import json_general
 from confsec.protocol.dsse import DsseKey, DsseSignature
-from confsec.protocol.sigstore import read_envelope
+from confsec.protocol.sigstore import MAX_BUNDLE, read_envelope
 from confsec.protocol.statement import PAYLOAD_TYPE, Statement
 
 __all__ = ["open_model_signing", "read_model_signing"]
 
 _COORDINATE: Final = 32
+_WRAPPING: Final = frozenset({"dsseEnvelope", "mediaType", "payload", "payloadType", "signatures"})
 _SECTION: Final = "OpenSSF model signing, Signature format"
 
 
@@ -38,11 +40,13 @@ def read_model_signing(data: bytes) -> Statement:
 
     Raises `DecodeError`.
     """
-    try:
-        payload = read_envelope(data).payload
-    except DecodeError:
-        payload = data
-    return Statement.decode_foreign(payload)
+    return Statement.decode_foreign(data if _is_bare(data) else read_envelope(data).payload)
+
+
+def _is_bare(data: bytes) -> bool:
+    """Say whether bytes have nothing of an envelope or a bundle, which others would then read in their place."""
+    value = json_general.decode(data, what="a statement of a model", limit=MAX_BUNDLE)
+    return isinstance(value, dict) and not value.keys() & _WRAPPING
 
 
 def _fixed(signature: DsseSignature) -> DsseSignature:

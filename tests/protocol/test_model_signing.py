@@ -64,6 +64,14 @@ def test_a_bare_statement_can_be_read_and_not_opened() -> None:
         open_model_signing(statement.encode(), BOB)
 
 
+@pytest.mark.parametrize("around", [BUNDLE, ENVELOPE.encode()], ids=["bundle", "envelope"])
+def test_a_statement_beside_an_envelope_or_a_bundle_is_none(around: bytes) -> None:
+    both = json.dumps(json.loads(model_signing().encode()) | json.loads(around)).encode()
+    for read in (read_model_signing, lambda data: open_model_signing(data, BOB)):
+        with pytest.raises(DecodeError):
+            read(both)
+
+
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_statement_or_an_error(data: bytes) -> None:
     with pytest.raises(ConfsecError):
