@@ -100,6 +100,9 @@ command.add_command(
 
         \b
         confsec log serve --key log.key --policy policy.txt --statements statements.toml --storage log --index index.db
+        confsec log serve --key fleets.key --policy policy.txt --root root.toml --storage fleets --index fleets.db
+
+        The log of a service's directory or fleets has its root: it then refuses what clients would refuse.
         """,
     )
 )
