@@ -18,6 +18,9 @@ _R = TypeVar("_R", pytest.TestReport, pytest.CollectReport)
 # A shell that starts a job in the background has it ignore Ctrl-C, and so would every process that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# So wide the terminal is that shows the tests. What they start has a terminal of its own, or none.
+os.environ.pop("COLUMNS", None)
+
 # Deterministic: a failure is found again, and a run that passed passes again. `ci` looks further.
 settings.register_profile("quick", max_examples=50, derandomize=True, deadline=None, database=None)
 settings.register_profile("ci", parent=settings.get_profile("quick"), max_examples=300)

@@ -279,7 +279,7 @@ def _policy_item(data: bytes) -> object:
 
 def _proof_of(contents: bytes) -> object:
     """Replay a Proof of these contents whose digest is right: else nothing behind the digest would be reached."""
-    head = b"\x87" + cbor.encode("confsec proof") + cbor.encode(2) + contents + b"\x80\x80\x80\x58\x20"
+    head = b"\x87" + cbor.encode("confsec proof") + cbor.encode(3) + contents + b"\x80\x80\x80\x58\x20"
     return _compute(opened := _open_envelope(head + sha256(head).digest(), POLICIES), opened.epoch.began)
 
 
