@@ -98,7 +98,11 @@ WRONG = {
     "no TOML": ("[keys]", "[keys", "not TOML"),
     "another version": ("version = 1", "version = 2", "another version"),
     "no version": ("version = 1", "", "another version"),
-    "an unknown key": ("version = 1", "version = 1\nwitnesses = 3", "got 'witnesses', want rule, keys, identities, revoked"),
+    "an unknown key": (
+        "version = 1",
+        "version = 1\nwitnesses = 3",
+        "got 'witnesses', want rule, keys, identities, revoked",
+    ),
     "an unknown key of a rule": ("threshold = 2", "threshold = 2\nthresold = 1", "rule 1 .*'thresold', want predicate"),
     "a key too little": ("threshold = 2\n", "", "rule 1 does not say all: want threshold"),
     "keys that are none": (f'{ALICE_LINE}"bob" = "{encode_base64(BOB.spki)}"', "", "no table of keys"),
