@@ -96,3 +96,9 @@ def test_what_is_no_statement_has_no_identity() -> None:
     envelope = {"payload": encode_base64(b"text"), "payloadType": "text/plain", "signatures": [{"sig": "AAAA"}]}
     for entry in (b"", b"{}", json.dumps(envelope).encode()):
         assert ADMISSION.identify(entry) is None
+
+
+def test_any_change_of_the_policy_makes_an_index_another() -> None:
+    changed = {name: evolve(rule, newest_only=not rule.newest_only) for name, rule in POLICY.rules.items()}
+    assert ADMISSION.rules == LogAdmission(StatementPolicy(dict(POLICY.rules))).rules
+    assert ADMISSION.rules != LogAdmission(StatementPolicy(changed)).rules
