@@ -63,7 +63,7 @@ class ServiceReader:
         self._transport: Final = transport
         self._memory: Final = memory
         self._now: Final = clock
-        self.first_contact = False
+        self.first_contact: bool = False
         """Nothing was remembered of the service's logs when they were first read: the root alone vouches for them."""
 
     async def read(self) -> ServiceDirectory | LoggedDirectory:
