@@ -44,7 +44,7 @@ class Part:
 
 
 _X509: Final = ("der", "x509", "x509_base", "x509_crl", "x509_names", "x509_signatures")
-_CORE: Final = ("platforms", "appraisal", "binding", "manifest", "proof", "session")
+_CORE: Final = ("platforms", "appraisal", "binding", "logged_values", "manifest", "proof", "session")
 _SNP: Final = ("certificates", "chain", "demands", "report", "subject", "verifier")
 _TDX: Final = ("chain_checks", "collateral", "subject", "tcb", "tcb_checks", "td_checks", "verifier")
 _TPM: Final = (
