@@ -234,11 +234,16 @@ async def test_endpoints_that_show_more_are_out_of_reach(engine: LlamaCppEngine,
             pass
 
 
-async def test_process_writes_no_log_once_it_serves(engine: LlamaCppEngine, tmp_path: Path) -> None:
+async def test_process_writes_no_log_once_it_serves(
+    engine: LlamaCppEngine, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     # Over the socket itself, past our own check: llama.cpp's warning of a bad request quotes the request.
     folder = engine_folder(tmp_path)
     before = (folder / "start.log").read_bytes()
-    transport = HttpTransport(uds=str(folder / "engine.sock"))
+    short = tmp_path_factory.getbasetemp().parent / f"engine-{os.getpid()}"  # a socket's path has 108 bytes
+    short.unlink(missing_ok=True)
+    short.symlink_to(folder)
+    transport = HttpTransport(uds=str(short / "engine.sock"))
     bad = f'{{"prompt": "{MARKER}'.encode()
     async with transport.stream(
         HttpRequest(method="POST", url="http://engine/v1/completions", content=bad)

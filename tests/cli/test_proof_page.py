@@ -22,8 +22,8 @@ from confsec.errors import ProofError
 from confsec.protocol.policy import PRODUCTION, UNSAFE_UNATTESTED, Policy, PolicyReader
 from tests.cli.fake_tee import POLICY, FakeVerifier, demo_policy, make_evidence, make_file, read_fake
 from tests.protocol.log_world import World
+from tests.recorded.make_logged_proof import PROOF_FILE
 from tests.support import require_or_skip
-from tests.vectors.make_logged_proof import PROOF_FILE
 
 READER = PolicyReader({"sev-snp": read_fake}, (PRODUCTION, UNSAFE_UNATTESTED, demo_policy()))
 CHROMIUM = [

@@ -63,7 +63,7 @@ from tests.protocol.test_transparency import ORIGIN, POLICY as WITNESSES, checkp
 from tests.protocol.token_keys import ED25519, OTHER, P256
 
 NOW = encode_time(AT)
-BUNDLE = Path(__file__).parents[1] / "vectors" / "model_signing.json"
+BUNDLE = Path(__file__).parents[1] / "recorded" / "model_signing.json"
 
 
 @pytest.fixture(autouse=True)

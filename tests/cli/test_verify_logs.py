@@ -18,7 +18,7 @@ from confsec.protocol.proof import make_proof
 from tests.cli.test_proof_page import Page
 from tests.protocol.fleets import make_fleet
 from tests.protocol.log_world import World
-from tests.vectors.make_logged_proof import PROOF_FILE, ROOT_FILE, make_logged_proof
+from tests.recorded.make_logged_proof import PROOF_FILE, ROOT_FILE, make_logged_proof
 
 Capture = pytest.CaptureFixture[str]
 

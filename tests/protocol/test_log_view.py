@@ -11,7 +11,7 @@ from confsec.protocol.merkle import leaf_hash, verify_inclusion
 from confsec.protocol.service_logs import LoggedDirectory, ServiceLogs
 from tests.protocol.log_world import DAY, EPOCH, World
 from tests.protocol.service import NOW
-from tests.vectors.make_logged_proof import make_logged_proof
+from tests.recorded.make_logged_proof import make_logged_proof
 
 
 def logs_of(world: World | None = None) -> ServiceLogs:

@@ -18,7 +18,7 @@ from tests.protocol.statement_cases import ALICE, AT, BOB
 from tests.protocol.test_predicates import model_signing
 from tests.protocol.token_keys import OTHER, P256
 
-VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "model_signing.json").read_text())
+VECTOR = json.loads((Path(__file__).parents[1] / "recorded" / "model_signing.json").read_text())
 BUNDLE = json.dumps(VECTOR["bundle"]).encode()
 ENVELOPE = Envelope.decode(json.dumps(VECTOR["bundle"]["dsseEnvelope"]).encode())
 

@@ -1,7 +1,7 @@
 """Record a Proof whose directory and fleet are in logs, and the root file of their service.
 
-Run it from the root: `python -m tests.vectors.make_logged_proof`. Keys, clocks and random bytes are those of the tests,
-so the files stay the same. A Proof is evidence for years: later versions have to replay this one.
+Run it from the root: `python -m tests.recorded.make_logged_proof`. Keys, clocks and random bytes are those of the
+tests, so the files stay the same. A Proof is evidence for years: later versions have to replay this one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Files that were recorded once, and what records them: no vectors, which others test themselves with."""
