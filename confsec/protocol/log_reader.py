@@ -19,7 +19,7 @@ from attrs import field, frozen
 from confsec.errors import ConfsecError, LocalProtocolError, TransparencyError
 from confsec.protocol.tiles import tiles_for_consistency
 from confsec.protocol.transparency import CosignedCheckpoint, TrustedLog
-from confsec.protocol.tree_reader import CHECKPOINT_PATH, LoggedEntry, TreeReader, verify_growth
+from confsec.protocol.tree_reader import CHECKPOINT_PATH, LoggedEntry, TreeReader, advance
 from confsec.protocol.witness_policy import WitnessPolicy
 
 __all__ = ["LogNews", "LogUpdate", "LoggedEntry"]
@@ -124,7 +124,7 @@ class LogUpdate:
             if self._reader is None or self._cosigned is None:
                 raise LocalProtocolError("the log is not read to its end")
             entries = self._reader.finish()
-            return LogNews(self._advance(self._reader, self._cosigned), self._cosigned, self._note, entries)
+            return LogNews(advance(self._trusted, self._cosigned, self._reader), self._cosigned, self._note, entries)
 
     def _receive_checkpoint(self, note: bytes) -> None:
         self._note = note
@@ -145,13 +145,6 @@ class LogUpdate:
 
     def _needs_proof(self, size: int) -> bool:
         return 0 < self._trusted.size < size
-
-    def _advance(self, reader: TreeReader, cosigned: CosignedCheckpoint) -> TrustedLog:
-        if not self._needs_proof(cosigned.checkpoint.size):
-            return self._trusted.advance_to(cosigned, ())
-        proof = reader.tree.consistency_proof(self._trusted.size)
-        verify_growth(self._trusted.size, self._trusted.root, reader.tree, proof)
-        return self._trusted.advance_to(cosigned, proof)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from confsec.protocol.tile_paths import TILE_WIDTH, Tile
 from confsec.protocol.tiles import tile_at, tiles_for_consistency, tiles_for_root
 from confsec.protocol.tlog_proof import TlogProof
 from confsec.protocol.transparency import CosignedCheckpoint, TrustedLog, strip_checkpoint
-from confsec.protocol.tree_reader import CHECKPOINT_PATH, LoggedEntry, TreeReader, verify_growth
+from confsec.protocol.tree_reader import CHECKPOINT_PATH, LoggedEntry, TreeReader, advance
 from confsec.protocol.witness_policy import WitnessPolicy
 
 __all__ = ["Firsts", "StateNews", "StateUpdate"]
@@ -128,7 +128,7 @@ class StateUpdate:
                 raise LocalProtocolError("the log is not read to its end")
             entries = tuple(self._entry(entry, self._reader) for entry in self._reader.finish())
             state = LogState(self._state_note(entries), entries)
-            return StateNews(self._advance(self._reader, self._cosigned), state)
+            return StateNews(advance(self._trusted, self._cosigned, self._reader), state)
 
     def _receive_note(self, note: bytes) -> None:
         self._note = note
@@ -170,13 +170,6 @@ class StateUpdate:
 
     def _strip(self, note: bytes) -> bytes:
         return strip_checkpoint(note, self._policy, origin=self._trusted.origin)
-
-    def _advance(self, reader: TreeReader, cosigned: CosignedCheckpoint) -> TrustedLog:
-        proof: tuple[bytes, ...] = ()
-        if 0 < self._trusted.size < cosigned.checkpoint.size:
-            proof = reader.tree.consistency_proof(self._trusted.size)
-            verify_growth(self._trusted.size, self._trusted.root, reader.tree, proof)
-        return self._trusted.advance_to(cosigned, proof)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

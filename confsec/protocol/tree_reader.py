@@ -28,6 +28,7 @@ from confsec.protocol.tile_paths import (
 )
 from confsec.protocol.tiles import TileTree, tile_at, tiles_for_inclusion
 from confsec.protocol.tlog_proof import MAX_TLOG_PROOF
+from confsec.protocol.transparency import CosignedCheckpoint, TrustedLog
 from confsec.protocol.witness_policy import MAX_POLICY
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "MAX_ENTRY_BYTES",
     "LoggedEntry",
     "TreeReader",
+    "advance",
     "body_limit",
     "verify_growth",
 ]
@@ -240,6 +242,18 @@ class TreeReader:
             self._state = _State.FAILED
             self._wanted.clear()
             raise
+
+
+def advance(trusted: TrustedLog, cosigned: CosignedCheckpoint, reader: TreeReader) -> TrustedLog:
+    """Return what is remembered after `cosigned`, whose tree `reader` has read.
+
+    Raises `ForkedLogError` for a log that did not only grow, and what `TrustedLog.advance_to` raises.
+    """
+    if not 0 < trusted.size < cosigned.checkpoint.size:
+        return trusted.advance_to(cosigned, ())
+    proof = reader.tree.consistency_proof(trusted.size)
+    verify_growth(trusted.size, trusted.root, reader.tree, proof)
+    return trusted.advance_to(cosigned, proof)
 
 
 def _require_range(start: int, stop: int, size: int) -> None:
